@@ -1,0 +1,1 @@
+"""NextSlice, the service: people, files, tables and HTTP, and no tensor."""

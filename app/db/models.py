@@ -1,0 +1,365 @@
+"""All tables on one page.
+
+    projects ─┬─ patients ── volumes ─┬─ slices ── annotations ── annotation_versions
+              │                       ├─ ground_truths   (oracle and evaluation only)
+              │                       └─ predictions
+              ├─ rounds ── picks ── leases
+              ├─ models ── metrics
+              └─ jobs
+
+Facts are immutable: an annotation is superseded by a new version, never overwritten; a pick keeps its order, value,
+reason and seed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from app.names import JobState, LeaseState, RoundState
+
+
+def new_id() -> uuid.UUID:
+    """A UUIDv7 (RFC 9562, section 5.7): sortable by the millisecond, unguessable in its 74 random bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
+    value = (value & ~(0xF << 76)) | (0x7 << 76)
+    value = (value & ~(0x3 << 62)) | (0x2 << 62)
+    return uuid.UUID(int=value)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC; SQLite forgets the zone, so it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a time without a zone: it would silently be read as another moment elsewhere."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone")
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """The moment with its zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+Json = JSON().with_variant(JSONB(), "postgresql")
+
+
+class Base(DeclarativeBase):
+    """Tables with named constraints, so that migrations can drop what they made."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        datetime: UtcDateTime,
+        dict[str, Any]: Json,
+        list[Any]: Json,
+        uuid.UUID: Uuid,
+        str: Text,
+    }
+
+
+def _primary_key() -> Mapped[uuid.UUID]:
+    return mapped_column(primary_key=True, default=new_id)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _made_at() -> Mapped[datetime]:
+    return mapped_column(default=_utc_now)
+
+
+class Project(Base):
+    """One annotation task: a label schema, a strategy, a schedule of budgets and one training protocol."""
+
+    __tablename__ = "projects"
+    id: Mapped[uuid.UUID] = _primary_key()
+    slug: Mapped[str] = mapped_column(String(100), unique=True)
+    name: Mapped[str]
+    label_schema: Mapped[list[Any]]  # [{"value": 1, "name": "RV", "color": "#rrggbb"}, ...], background included
+    supervision: Mapped[str] = mapped_column(String(16))
+    strategy: Mapped[str] = mapped_column(String(64))
+    budgets: Mapped[list[Any]]  # cumulative percent of the train slices, ascending
+    seed: Mapped[int]
+    protocol: Mapped[dict[str, Any]]
+    auto_train: Mapped[bool] = mapped_column(default=True)
+    auto_propose: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = _made_at()
+
+
+class Patient(Base):
+    """Whom the scans are of; the code is a pseudonym, the split is fixed here."""
+
+    __tablename__ = "patients"
+    __table_args__ = (UniqueConstraint("project_id", "code"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
+    code: Mapped[str] = mapped_column(String(200))
+    split: Mapped[str] = mapped_column(String(16))
+    attributes: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class Volume(Base):
+    """One 3D scan: the file as taken in, and the pack of its slices derived from it."""
+
+    __tablename__ = "volumes"
+    __table_args__ = (UniqueConstraint("patient_id", "name"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"), index=True)
+    patient_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("patients.id"))
+    name: Mapped[str] = mapped_column(String(200))
+    group: Mapped[str] = mapped_column(String(64), default="")
+    original_name: Mapped[str]
+    original_key: Mapped[str]
+    original_sha256: Mapped[str] = mapped_column(String(64))
+    axis: Mapped[int]
+    depth: Mapped[int]
+    height: Mapped[int]
+    width: Mapped[int]
+    channels: Mapped[int]
+    dtype: Mapped[str] = mapped_column(String(16))
+    slope: Mapped[float] = mapped_column(default=1.0)
+    intercept: Mapped[float] = mapped_column(default=0.0)
+    spacing_mm: Mapped[list[Any] | None]  # (z, y, x); null: the file does not say
+    affine: Mapped[list[Any]]  # 4 x 4, voxel of the original array -> mm
+    window_low: Mapped[float]
+    window_high: Mapped[float]
+    pack_key: Mapped[str]
+    pack_offsets: Mapped[list[Any]]  # depth + 1 byte offsets into the pack
+    created_at: Mapped[datetime] = _made_at()
+    patient: Mapped[Patient] = relationship(lazy="joined")
+
+
+class Slice(Base):
+    """One plane of a volume: what is proposed, leased and annotated."""
+
+    __tablename__ = "slices"
+    __table_args__ = (UniqueConstraint("volume_id", "index"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"), index=True)
+    volume_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("volumes.id"))
+    index: Mapped[int]
+    volume: Mapped[Volume] = relationship(lazy="joined")
+
+
+class GroundTruth(Base):
+    """A dense mask or hand-drawn scribbles of a whole volume, for the oracle and for evaluation only."""
+
+    __tablename__ = "ground_truths"
+    __table_args__ = (UniqueConstraint("volume_id", "kind"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    volume_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("volumes.id"))
+    kind: Mapped[str] = mapped_column(String(16))
+    mask_key: Mapped[str]  # blob: gzip of uint8 (Z, H, W), 255 = unlabelled
+    original_key: Mapped[str]
+
+
+class Annotation(Base):
+    """The head of a slice's annotation: which of its immutable versions is the current one."""
+
+    __tablename__ = "annotations"
+    __table_args__ = (UniqueConstraint("slice_id"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"), index=True)
+    slice_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("slices.id"))
+    head_id: Mapped[uuid.UUID]
+    updated_at: Mapped[datetime] = mapped_column(default=_utc_now)
+
+
+class AnnotationVersion(Base):
+    """One mask of one slice as somebody submitted it; never changed."""
+
+    __tablename__ = "annotation_versions"
+    __table_args__ = (UniqueConstraint("annotation_id", "number"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    annotation_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("annotations.id"))
+    number: Mapped[int]
+    parent_id: Mapped[uuid.UUID | None]
+    kind: Mapped[str] = mapped_column(String(16))
+    author: Mapped[str] = mapped_column(String(200))
+    source: Mapped[str] = mapped_column(String(32))  # "annotator" or "oracle"
+    lead_time_ms: Mapped[int | None]
+    pixel_counts: Mapped[dict[str, Any]]  # class value -> pixels
+    mask: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)  # gzip of uint8 (H, W)
+    mask_key: Mapped[str | None]  # instead of `mask` where that would be large
+    created_at: Mapped[datetime] = _made_at()
+
+
+class Round(Base):
+    """One turn of the loop at one cumulative budget."""
+
+    __tablename__ = "rounds"
+    __table_args__ = (UniqueConstraint("project_id", "number"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
+    number: Mapped[int]
+    budget_percent: Mapped[float] = mapped_column(Float)
+    target: Mapped[int]  # cumulative slices at this budget
+    state: Mapped[str] = mapped_column(String(16), default=RoundState.PROPOSING)
+    strategy: Mapped[str] = mapped_column(String(64))
+    seed: Mapped[int]
+    encoder_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("models.id"))
+    cover_radius: Mapped[float | None]  # delta of the selection, in units of the feature space
+    summary: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[datetime] = _made_at()
+    closed_at: Mapped[datetime | None]
+
+
+class Pick(Base):
+    """A slice that a round proposes: which place, why, and what chose it."""
+
+    __tablename__ = "picks"
+    __table_args__ = (UniqueConstraint("project_id", "slice_id"), UniqueConstraint("round_id", "order"))
+    id: Mapped[uuid.UUID] = _primary_key()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
+    round_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("rounds.id"))
+    slice_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("slices.id"))
+    order: Mapped[int]
+    value: Mapped[float]
+    reason: Mapped[str]
+    nearest_slice_id: Mapped[uuid.UUID | None]
+    seed: Mapped[int]
+    annotated: Mapped[bool] = mapped_column(default=False)
+
+
+class Lease(Base):
+    """One person's right to annotate one slice until a given moment."""
+
+    __tablename__ = "leases"
+    __table_args__ = (
+        Index(
+            "uq_leases_active_slice",
+            "slice_id",
+            unique=True,
+            sqlite_where=text("state = 'active'"),
+            postgresql_where=text("state = 'active'"),
+        ),
+        Index("ix_leases_project_holder", "project_id", "holder", "state"),
+    )
+    id: Mapped[uuid.UUID] = _primary_key()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
+    pick_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("picks.id"))
+    slice_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("slices.id"))
+    holder: Mapped[str] = mapped_column(String(200))
+    state: Mapped[str] = mapped_column(String(16), default=LeaseState.ACTIVE)
+    until: Mapped[datetime]
+    created_at: Mapped[datetime] = _made_at()
+
+
+class Model(Base):
+    """A stored set of weights with the configuration and the data snapshot that made it."""
+
+    __tablename__ = "models"
+    __table_args__ = (UniqueConstraint("round_id", "kind", "member"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"), index=True)
+    round_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("rounds.id"))
+    kind: Mapped[str] = mapped_column(String(16))
+    member: Mapped[int] = mapped_column(default=0)
+    weights_key: Mapped[str]
+    features_key: Mapped[str | None]  # encoder: the features of the train slices
+    config: Mapped[dict[str, Any]]
+    manifest: Mapped[dict[str, Any]]  # versions, seed, start, device, snapshot of the data seen
+    metrics: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = _made_at()
+
+
+class Metric(Base):
+    """What one member (null: the ensemble) reached on one class of one volume."""
+
+    __tablename__ = "metrics"
+    __table_args__ = (Index("ix_metrics_round", "round_id", "member"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    round_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("rounds.id"))
+    volume_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("volumes.id"))
+    member: Mapped[int | None]
+    split: Mapped[str] = mapped_column(String(16))
+    class_value: Mapped[int]
+    dice: Mapped[float | None]
+    hd95: Mapped[float | None]
+    hd95_unit: Mapped[str] = mapped_column(String(8))
+    missed: Mapped[bool]
+    slice_counts: Mapped[list[Any]]  # per slice: true positives, false positives, false negatives
+
+
+class Prediction(Base):
+    """The ensemble's mask of one volume."""
+
+    __tablename__ = "predictions"
+    __table_args__ = (UniqueConstraint("round_id", "volume_id"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"), index=True)
+    round_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("rounds.id"))
+    volume_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("volumes.id"))
+    mask_key: Mapped[str]  # blob: gzip of uint8 (Z, H, W)
+    created_at: Mapped[datetime] = _made_at()
+
+
+class Job(Base):
+    """Work for a worker; the row, not any message, is the truth about it."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index("ix_jobs_claim", "queue", "state", "created_at"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"), index=True)
+    round_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("rounds.id"))
+    kind: Mapped[str] = mapped_column(String(32))
+    queue: Mapped[str] = mapped_column(String(8))
+    payload: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    state: Mapped[str] = mapped_column(String(16), default=JobState.QUEUED)
+    attempts: Mapped[int] = mapped_column(default=0)
+    token: Mapped[int] = mapped_column(default=0)  # fencing: a worker that lost its lease writes nothing
+    owner: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    heartbeat_at: Mapped[datetime | None]
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    wakes: Mapped[int] = mapped_column(default=0)
+    woken_at: Mapped[datetime | None]
+    revision: Mapped[int] = mapped_column(default=0)  # grows with every visible change: the event id of its stream
+    progress_done: Mapped[int] = mapped_column(default=0)
+    progress_total: Mapped[int] = mapped_column(default=0)
+    message: Mapped[str] = mapped_column(default="")
+    result: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = _made_at()
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]

@@ -1,0 +1,87 @@
+"""One way to the data: synchronous sessions, the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
+from sqlalchemy.sql import func
+
+BUSY_TIMEOUT_S = 10
+
+
+class Database:
+    """An engine with two doors: `reading` and `writing`.
+
+    SQLite has one writer at a time. A writer therefore begins with BEGIN IMMEDIATE (a transaction that reads first and
+    writes later would fail instead of waiting) and queues on a lock of this process, which is fairer than SQLite's
+    own polling; other processes wait for BUSY_TIMEOUT_S.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            Path(make_url(url).database or "").parent.mkdir(parents=True, exist_ok=True)
+            self.engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S})
+            event.listen(self.engine, "connect", _configure_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            self.engine = create_engine(url, pool_pre_ping=True, pool_size=20, max_overflow=20)
+        self._write_engine = self.engine.execution_options(nextslice_writes=True)
+        self._write_lock: threading.Lock | None = threading.Lock() if self.is_sqlite else None
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session for looking; nothing it changes is kept."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A session that may write; the caller commits (see `app.outbox.unit_of_work`)."""
+        with self._write_lock or nullcontext(), Session(self._write_engine, expire_on_commit=False) as session:
+            yield session
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def database_now(session: Session) -> datetime:
+    """The time by the database's clock: leases taken by hosts whose clocks differ must still agree."""
+    if session.get_bind().dialect.name == "sqlite":
+        return datetime.now(UTC)
+    # clock_timestamp, not now(): the latter stands still for the length of the transaction.
+    moment: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return moment.astimezone(UTC)
+
+
+def is_reachable(database: Database) -> bool:
+    """True when a trivial query is answered; raises what the driver raises otherwise."""
+    with database.reading() as session:
+        return session.execute(text("SELECT 1")).scalar_one() == 1
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    if not isinstance(connection, sqlite3.Connection):
+        raise TypeError(f"expected a sqlite3 connection, got {type(connection).__name__}")
+    connection.isolation_level = None  # the driver's own BEGIN is too late for IMMEDIATE; see _begin_sqlite
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # acknowledged means durable, also when the power goes
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("nextslice_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

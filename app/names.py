@@ -1,0 +1,173 @@
+"""Words that the service and the workers share: closed sets of names, and the torch-free table of strategies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+UNLABELLED = 255
+"""The mask value of a pixel that nobody labelled; never the same thing as background (0)."""
+
+
+class Supervision(StrEnum):
+    """What kinds of annotation a project trains on."""
+
+    SCRIBBLE = "scribble"
+    FULL = "full"
+    MIXED = "mixed"
+
+
+class AnnotationKind(StrEnum):
+    """How one slice was annotated: a few strokes, or every pixel."""
+
+    SCRIBBLE = "scribble"
+    FULL = "full"
+
+
+class Split(StrEnum):
+    """Fixed per patient when the patient is made, so that no patient is both learned from and judged on."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+class JobKind(StrEnum):
+    """What a job does."""
+
+    TRAIN_ENCODER = "train_encoder"
+    PROPOSE = "propose"
+    TRAIN_SEGMENTATION = "train_segmentation"
+    EVALUATE = "evaluate"
+    PREDICT = "predict"
+    IMPORT = "import"
+    EXPORT = "export"
+
+
+class JobState(StrEnum):
+    """Where a job stands; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """True when the job will never change again."""
+        return self in {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+
+
+class Queue(StrEnum):
+    """Which workers may take a job."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+QUEUE_OF: dict[JobKind, Queue] = {
+    JobKind.TRAIN_ENCODER: Queue.GPU,
+    JobKind.PROPOSE: Queue.GPU,
+    JobKind.TRAIN_SEGMENTATION: Queue.GPU,
+    JobKind.EVALUATE: Queue.GPU,
+    JobKind.PREDICT: Queue.GPU,
+    JobKind.IMPORT: Queue.CPU,
+    JobKind.EXPORT: Queue.CPU,
+}
+
+
+class RoundState(StrEnum):
+    """A round: slices are proposed, annotated, learned from and judged; `failed` names its job."""
+
+    PROPOSING = "proposing"
+    ANNOTATING = "annotating"
+    TRAINING = "training"
+    EVALUATING = "evaluating"
+    CLOSED = "closed"
+    FAILED = "failed"
+
+
+class LeaseState(StrEnum):
+    """A lease is one person's right to annotate one slice for a while."""
+
+    ACTIVE = "active"
+    SUBMITTED = "submitted"
+    EXPIRED = "expired"
+    RELEASED = "released"
+
+
+class ModelKind(StrEnum):
+    """What a stored set of weights is."""
+
+    ENCODER = "encoder"
+    SEGMENTATION = "segmentation"
+
+
+class Need(StrEnum):
+    """What a strategy reads of the pool; the pool has a reader for exactly these."""
+
+    PIXELS = "pixels"
+    ENCODER = "encoder"
+    IMAGENET = "imagenet"
+    TASK = "task"
+    PROBABILITIES = "probabilities"
+
+
+@dataclass(frozen=True)
+class StrategyDescriptor:
+    """A selection strategy as the API lists it: what it needs and what it costs, without torch."""
+
+    name: str
+    summary: str
+    needs: frozenset[Need]
+    cost: str
+    source: str
+
+
+def _strategy(name: str, summary: str, needs: set[Need], cost: str, source: str) -> StrategyDescriptor:
+    return StrategyDescriptor(name, summary, frozenset(needs), cost, source)
+
+
+STRATEGIES: dict[str, StrategyDescriptor] = {
+    descriptor.name: descriptor
+    for descriptor in (
+        _strategy(
+            "gcl",
+            "K-Center Greedy on features of the group-contrastive encoder",
+            {Need.ENCODER},
+            "one encoder training a project; then O(N·D) a pick",
+            "Vepa et al., NeurIPS 2024, Eq. 4-5 and Algorithm 1; Sener and Savarese, ICLR 2018",
+        ),
+        _strategy(
+            "coreset-pixels",
+            "K-Center Greedy on the resized pixels",
+            {Need.PIXELS},
+            "O(N·H·W) a pick",
+            "the 'Coreset' rows of Vepa et al., NeurIPS 2024",
+        ),
+        _strategy("random", "uniformly random slices", set(), "O(N)", "the usual null"),
+        _strategy(
+            "random-per-volume",
+            "random slices, one of each volume in turn",
+            set(),
+            "O(N)",
+            "the null for 'groups matter'",
+        ),
+        _strategy(
+            "random-by-position",
+            "random slices, stratified by relative position along the volume",
+            set(),
+            "O(N)",
+            "the null for 'position matters'",
+        ),
+    )
+}
+
+ROUND_STATE_DURING: dict[JobKind, RoundState] = {
+    JobKind.TRAIN_ENCODER: RoundState.PROPOSING,
+    JobKind.PROPOSE: RoundState.PROPOSING,
+    JobKind.TRAIN_SEGMENTATION: RoundState.TRAINING,
+    JobKind.EVALUATE: RoundState.EVALUATING,
+}
+"""The jobs that a round consists of: while one runs the round is in this state, and if it fails the round has failed."""

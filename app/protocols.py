@@ -1,0 +1,142 @@
+"""Training protocols: one object says how every strategy of a project is trained and judged, so that none is favoured.
+
+The numbers are plain JSON values under the field names of the learning core's configurations; a test holds the two equal.
+The service stores them with the project and never interprets them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.errors import ProtocolError
+
+
+@dataclass(frozen=True)
+class EncoderProtocol:
+    """How the group-contrastive encoder is trained; defaults as published (Vepa et al., NeurIPS 2024, App. A)."""
+
+    image_size: int = 256  # pixels, square
+    batch_slices: int = 9  # slices a batch, anchors and their mates together
+    epochs: int = 100
+    learning_rate: float = 3e-4
+    weight_decay: float = 1e-6
+    temperature: float = 0.5
+    weight_nt_xent: float = 1.0
+    weight_patient: float = 0.05
+    weight_volume: float = 0.35
+    weight_slice: float = 0.0
+    start: str = "imagenet"  # or "scratch"
+    precision: str = "auto"  # or "float32"
+
+
+@dataclass(frozen=True)
+class SegmentationProtocol:
+    """How a segmentation member is trained; defaults as published (al-seg's DMPLS and UNet runs)."""
+
+    image_size: int = 256  # pixels, square, a multiple of 16
+    iterations_per_fraction: float = 60000.0  # iterations = this × the labelled fraction of the train slices
+    iterations_min: int = 1
+    iterations_max: int = 60000
+    batch_size: int = 6
+    optimizer: str = "sgd"  # or "adamw"
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    poly_power: float = 0.9
+    validate_every: int = 200  # iterations
+    precision: str = "auto"
+
+    def iterations_for(self, fraction: float) -> int:
+        """Iterations of one member when `fraction` (0-1] of the train slices is labelled."""
+        return max(self.iterations_min, min(self.iterations_max, int(self.iterations_per_fraction * fraction)))
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Everything that must be equal between strategies that are compared."""
+
+    preset: str
+    members: int = 5
+    encoder: EncoderProtocol = field(default_factory=EncoderProtocol)
+    segmentation: SegmentationProtocol = field(default_factory=SegmentationProtocol)
+
+    def as_json(self) -> dict[str, Any]:
+        """The protocol as plain JSON values."""
+        return dataclasses.asdict(self)
+
+
+PRESETS: dict[str, Protocol] = {
+    "paper": Protocol(preset="paper"),
+    "cpu": Protocol(
+        preset="cpu",
+        members=2,
+        encoder=EncoderProtocol(image_size=96, epochs=4),
+        segmentation=SegmentationProtocol(
+            image_size=96,
+            iterations_per_fraction=0.0,
+            iterations_min=300,
+            iterations_max=300,
+            optimizer="adamw",
+            learning_rate=2e-3,
+            validate_every=100,
+        ),
+    ),
+    "tiny": Protocol(
+        preset="tiny",
+        members=1,
+        encoder=EncoderProtocol(image_size=32, epochs=1),
+        segmentation=SegmentationProtocol(
+            image_size=32,
+            iterations_per_fraction=0.0,
+            iterations_min=30,
+            iterations_max=30,
+            optimizer="adamw",
+            learning_rate=2e-3,
+            validate_every=15,
+        ),
+    ),
+}
+
+
+def resolve_protocol(preset: str, overrides: dict[str, Any] | None = None) -> Protocol:
+    """The preset's protocol with some fields replaced, e.g. `{"members": 3, "encoder": {"epochs": 2}}`.
+
+    Raises ProtocolError for an unknown preset or field, and for a value of another type than the field's.
+    """
+    if preset not in PRESETS:
+        raise ProtocolError(f"preset {preset!r} is unknown; there are {', '.join(sorted(PRESETS))}")
+    return _replace(PRESETS[preset], overrides or {}, path="protocol")
+
+
+def load_protocol(stored: dict[str, Any]) -> Protocol:
+    """The protocol that a project was made with, from its stored JSON."""
+    base = Protocol(preset=str(stored["preset"]))
+    return _replace(base, {key: value for key, value in stored.items() if key != "preset"}, path="protocol")
+
+
+def _replace(record: T, overrides: dict[str, Any], path: str) -> T:
+    known = {each.name for each in dataclasses.fields(record)} - {"preset"}
+    changes: dict[str, Any] = {}
+    for name, value in overrides.items():
+        if name not in known:
+            raise ProtocolError(f"{path} has no field {name!r}; it has {', '.join(sorted(known))}")
+        current = getattr(record, name)
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, dict):
+                raise ProtocolError(f"{path}.{name} must be an object")
+            changes[name] = _replace(current, value, f"{path}.{name}")
+        else:
+            changes[name] = _checked(current, value, f"{path}.{name}")
+    return dataclasses.replace(record, **changes)
+
+
+def _checked(current: object, value: object, path: str) -> object:
+    if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not type(current):
+        raise ProtocolError(f"{path} must be of type {type(current).__name__}, not {type(value).__name__}")
+    if isinstance(value, (int, float)) and value < 0:
+        raise ProtocolError(f"{path} must not be negative, not {value}")
+    return value

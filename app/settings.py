@@ -1,0 +1,69 @@
+"""Every knob of the service, read once from the environment."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of one process; an unset URL means the embedded part that needs nothing installed."""
+
+    model_config = SettingsConfigDict(env_prefix="NEXTSLICE_", env_file=None, extra="ignore", frozen=True)
+
+    home: Path = Field(default=Path("nextslice-data"), description="Folder of the embedded database, blobs and queues.")
+    database_url: str = Field(
+        default="",
+        validation_alias=AliasChoices("NEXTSLICE_DATABASE_URL", "DATABASE_URL", "database_url"),
+        description="SQLAlchemy URL; empty: SQLite in `home`.",
+    )
+    broker_url: str = Field(
+        default="",
+        validation_alias=AliasChoices("NEXTSLICE_BROKER_URL", "BROKER_URL", "CELERY_BROKER_URL", "broker_url"),
+        description="Celery broker; empty: a folder in `home`.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address the embedded service binds to.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port the embedded service listens on.")
+    job_lease_s: float = Field(default=20.0, gt=0, description="A worker silent for so long has lost its job, seconds.")
+    sweep_s: float = Field(default=2.0, gt=0, description="How often forgotten jobs are looked for, seconds.")
+    job_attempts: int = Field(default=3, ge=1, description="A job whose worker died is taken up so often in all.")
+    annotation_lease_s: float = Field(default=1800.0, gt=0, description="How long a slice is held for one annotator.")
+    max_upload_bytes: int = Field(default=1 << 30, gt=0, description="Largest upload accepted, bytes.")
+    torch_threads: int = Field(default=0, ge=0, description="Threads of a worker's torch; 0: torch decides.")
+    weights_folder: Path | None = Field(
+        default=None,
+        validation_alias=AliasChoices("NEXTSLICE_WEIGHTS", "weights_folder"),
+        description="Folder with pretrained weight files (resnet18*.pth).",
+    )
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL in force."""
+        if self.database_url:
+            # SQLAlchemy 2.1 reads `postgresql://` as psycopg 3; the older short form is still common in hosting.
+            return self.database_url.replace("postgres://", "postgresql://", 1)
+        return f"sqlite:///{(self.home / 'nextslice.db').resolve()}"
+
+    @property
+    def is_sqlite(self) -> bool:
+        """True when the database is a local SQLite file."""
+        return self.database.startswith("sqlite")
+
+    @property
+    def broker_folder(self) -> Path:
+        """Where the embedded broker keeps its messages."""
+        return (self.home / "broker").resolve()
+
+    @property
+    def blob_folder(self) -> Path:
+        """Where blobs are kept."""
+        return (self.home / "blobs").resolve()
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read from the environment at the first call."""
+    return Settings()
