@@ -1,0 +1,1 @@
+"""Where bytes rest: blobs, slice packs and masks."""
