@@ -7,14 +7,17 @@ NextSliceError
 │   ├── MaskRefused              NotAMask, MaskLengthWrong, NotAPng, ShapeMismatch, AffineMismatch,
 │   │                            UnknownMaskValues, MaskNotIntegral, EmptyMask
 │   ├── DatasetRefused           UnknownDataset, DatasetUnreadable
+│   ├── ProtocolRefused, LabelSchemaRefused, BudgetRefused, ProjectSettingRefused, UnknownStrategy
+│   ├── SupervisionMismatch, MaskIncomplete, EmptyBody
 │   └── BadBlobKey, BlobRangeOutside
-├── NotFound                404  BlobNotFound, PlaneOutside
-├── Conflict                409
-├── Gone                    410
-├── PreconditionFailed      412
-├── TooLarge                413  ImageTooLarge, MaskTooLarge
-├── UnsupportedMedia        415
-├── PreconditionRequired    428
+├── NotFound                404  BlobNotFound, PlaneOutside, ProjectNotFound, RecordNotFound, NoAnnotationYet
+├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, GroundTruthExists,
+│                                GroundTruthMissing, RoundOpen, NothingLeft, RoundStateConflict, RoundPending, NoModelYet
+├── Gone                    410  LeaseGone, SliceLeasedElsewhere
+├── PreconditionFailed      412  AnnotationStale
+├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
+├── UnsupportedMedia        415  MaskTypeRefused
+├── PreconditionRequired    428  AnnotationPreconditionMissing
 └── Unavailable             503  BlobDamaged
 
 A class takes facts, keeps them as fields and builds its own sentence; the HTTP status of a branch stands in
@@ -215,7 +218,7 @@ class MaskTooLarge(TooLarge):
 
     def __init__(self, received_bytes: int, limit_bytes: int) -> None:
         self.received_bytes, self.limit_bytes = received_bytes, limit_bytes
-        super().__init__(f"The mask body has {received_bytes} bytes; a mask of this slice has at most {limit_bytes}.")
+        super().__init__(f"The mask body has {received_bytes} bytes; one of this shape has at most {limit_bytes}.")
 
 
 class NotAPng(MaskRefused):
@@ -362,6 +365,284 @@ class BlobDamaged(Unavailable):
     def __init__(self, key: str, reason: str) -> None:
         self.key, self.reason = key, reason
         super().__init__(f"The blob {key} is damaged: {reason}.")
+
+
+# --- projects and protocols -------------------------------------------------------------------------------------------
+
+
+class ProtocolRefused(InvalidInput):
+    """A training protocol with a field or value that does not exist."""
+
+    code = "protocol-refused"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"The training protocol cannot be used: {reason}.")
+
+
+class LabelSchemaRefused(InvalidInput):
+    """A label schema that no mask could follow."""
+
+    code = "label-schema-refused"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"The label schema {reason}.")
+
+
+class BudgetRefused(InvalidInput):
+    """A budget outside (0, 100] percent, or out of order."""
+
+    code = "budget-refused"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"The budget cannot be used: {reason}.")
+
+
+class ProjectSettingRefused(InvalidInput):
+    """A setting of a project that is not of its form."""
+
+    code = "project-setting-refused"
+
+    def __init__(self, setting: str, rule: str, value: object) -> None:
+        self.setting, self.rule, self.value = setting, rule, value
+        super().__init__(f"The project's {setting} must be {rule}, not {str(value)[:100]!r}.")
+
+
+class UnknownStrategy(InvalidInput):
+    """No selection strategy has this name."""
+
+    code = "unknown-strategy"
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name, self.known = name, tuple(known)
+        super().__init__(f"There is no strategy {name[:100]!r}; known are {', '.join(known)}.")
+
+
+class ProjectNotFound(NotFound):
+    """No project has this id or slug."""
+
+    code = "project-not-found"
+
+    def __init__(self, reference: str) -> None:
+        self.reference = reference
+        super().__init__(f"There is no project {reference[:100]!r}.")
+
+
+class RecordNotFound(NotFound):
+    """No row of this kind has this id."""
+
+    code = "record-not-found"
+
+    def __init__(self, kind: str, reference: object) -> None:
+        self.kind, self.reference = kind, str(reference)
+        super().__init__(f"There is no {kind} {str(reference)[:100]!r}.")
+
+
+class ProjectExists(Conflict):
+    """The slug is taken."""
+
+    code = "project-exists"
+
+    def __init__(self, slug: str) -> None:
+        self.slug = slug
+        super().__init__(f"There is a project {slug!r} already.")
+
+
+# --- volumes ----------------------------------------------------------------------------------------------------------
+
+
+class PatientSplitConflict(Conflict):
+    """A patient belongs to one split only, or it would be both learned from and judged on."""
+
+    code = "patient-split-conflict"
+
+    def __init__(self, patient: str, present: str, asked: str) -> None:
+        self.patient, self.present, self.asked = patient, present, asked
+        super().__init__(f"Patient {patient!r} is in the {present} split already and cannot be in {asked} too.")
+
+
+class VolumeExists(Conflict):
+    """The patient has another volume of this name."""
+
+    code = "volume-exists"
+
+    def __init__(self, patient: str, name: str) -> None:
+        self.patient, self.name = patient, name
+        super().__init__(f"Patient {patient!r} has another volume {name!r} already.")
+
+
+class GroundTruthExists(Conflict):
+    """Another ground truth of this kind is stored for the volume."""
+
+    code = "ground-truth-exists"
+
+    def __init__(self, volume: str, kind: str) -> None:
+        self.volume, self.kind = volume, kind
+        super().__init__(f"Volume {volume!r} has another {kind} ground truth already.")
+
+
+class GroundTruthMissing(Conflict):
+    """The oracle or an evaluation wants ground truth that was never given."""
+
+    code = "ground-truth-missing"
+
+    def __init__(self, volume: str, kind: str) -> None:
+        self.volume, self.kind = volume, kind
+        super().__init__(f"Volume {volume!r} has no {kind} ground truth.")
+
+
+# --- rounds, leases and annotations -----------------------------------------------------------------------------------
+
+
+class RoundOpen(Conflict):
+    """A project has one open round at a time."""
+
+    code = "round-open"
+
+    def __init__(self, number: int, state: str) -> None:
+        self.number, self.state = number, state
+        super().__init__(f"Round {number} is still open ({state}).")
+
+
+class NothingLeft(Conflict):
+    """There is no slice left that a round could propose."""
+
+    code = "nothing-left"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"There is nothing left to propose: {reason}.")
+
+
+class RoundStateConflict(Conflict):
+    """What was asked for does not fit the state of the round."""
+
+    code = "round-state-conflict"
+
+    def __init__(self, number: int, state: str, wanted: str) -> None:
+        self.number, self.state, self.wanted = number, state, wanted
+        super().__init__(f"Round {number} is {state}; {wanted}.")
+
+
+class RoundPending(Conflict):
+    """Nothing can be leased now, but a job is running that will propose more."""
+
+    code = "round-pending"
+
+    def __init__(self, number: int, state: str) -> None:
+        self.number, self.state = number, state
+        super().__init__(f"No slice can be leased now: round {number} is {state}. Ask again in a moment.")
+
+
+class LeaseGone(Gone):
+    """The lease has ended."""
+
+    code = "lease-gone"
+
+    def __init__(self, lease: object, state: str) -> None:
+        self.lease, self.state = str(lease), state
+        super().__init__(f"The lease {self.lease} is {state}.")
+
+
+class SliceLeasedElsewhere(Gone):
+    """Somebody else holds the slice now."""
+
+    code = "slice-leased-elsewhere"
+
+    def __init__(self, slice_id: object) -> None:
+        self.slice_id = str(slice_id)
+        super().__init__(f"Slice {self.slice_id} is leased to somebody else now; nothing was stored.")
+
+
+class AnnotationStale(PreconditionFailed):
+    """The slice was annotated meanwhile."""
+
+    code = "annotation-stale"
+
+    def __init__(self, current: str) -> None:
+        self.current = current
+        super().__init__(f"The annotation has changed meanwhile; its current version is {current}.")
+
+
+class AnnotationPreconditionMissing(PreconditionRequired):
+    """A submission must name the version that it replaces."""
+
+    code = "annotation-precondition-missing"
+
+    def __init__(self) -> None:
+        super().__init__('Send If-Match with the ETag of the current annotation, or "0" when there is none.')
+
+
+class SupervisionMismatch(InvalidInput):
+    """The kind of annotation is not what the project trains on."""
+
+    code = "supervision-mismatch"
+
+    def __init__(self, kind: str, supervision: str) -> None:
+        self.kind, self.supervision = kind, supervision
+        super().__init__(f"The project takes {supervision} annotations, not {kind} ones.")
+
+
+class MaskIncomplete(MaskRefused):
+    """A full mask leaves pixels unlabelled."""
+
+    code = "mask-incomplete"
+
+    def __init__(self, unlabelled: int) -> None:
+        self.unlabelled = unlabelled
+        super().__init__(f"A full mask labels every pixel; {unlabelled} are unlabelled (255).")
+
+
+class MaskTypeRefused(UnsupportedMedia):
+    """A body of a type in which no mask is taken."""
+
+    code = "mask-type-refused"
+
+    def __init__(self, content_type: str, known: Sequence[str]) -> None:
+        self.content_type, self.known = content_type, tuple(known)
+        super().__init__(f"A mask cannot be sent as {content_type[:100]!r}; known are {', '.join(known)}.")
+
+
+class EmptyBody(InvalidInput):
+    """Nothing was sent."""
+
+    code = "empty-body"
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"The request has no body; {what} was expected.")
+
+
+class BodyTooLarge(TooLarge):
+    """The body passes the limit of this service."""
+
+    code = "body-too-large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        super().__init__(f"The body is larger than the {limit_bytes} bytes that are taken here.")
+
+
+class NoModelYet(Conflict):
+    """There is no trained model to predict or judge with."""
+
+    code = "no-model-yet"
+
+    def __init__(self, project: str) -> None:
+        self.project = project
+        super().__init__(f"Project {project!r} has no trained model yet.")
+
+
+class NoAnnotationYet(NotFound):
+    """The slice has no annotation."""
+
+    code = "no-annotation-yet"
+
+    def __init__(self, slice_id: object) -> None:
+        self.slice_id = str(slice_id)
+        super().__init__(f"Slice {self.slice_id} has no annotation yet.")
 
 
 def _shape(shape: Sequence[int]) -> str:

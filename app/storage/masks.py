@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zlib
 from collections.abc import Collection, Mapping
@@ -30,21 +31,21 @@ _PNG_GREYSCALE, _PNG_INDEXED = 0, 3
 
 
 def encode_mask(mask: NDArray[np.uint8]) -> bytes:
-    """The gzip bytes of a uint8 (H, W) mask; equal masks give equal bytes (no time stamp, fixed level)."""
+    """The gzip bytes of a uint8 (H, W) or (Z, H, W) mask; equal masks give equal bytes (no time stamp, fixed level)."""
     # Not `gzip.compress`: its header differs between Python versions.
     compressor = zlib.compressobj(6, zlib.DEFLATED, 31)
     return compressor.compress(mask.tobytes(order="C")) + compressor.flush()
 
 
-def decode_mask(body: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """The uint8 (H, W) mask in a gzip body, with no more memory than the mask itself takes.
+def decode_mask(body: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The uint8 mask of this shape in a gzip body, with no more memory than the mask itself takes.
 
     Raises `NotAMask` (no gzip, damaged, something behind it), `MaskLengthWrong` (a bomb, too, stops after one byte
-    too many) and `MaskTooLarge` (a body longer than this slice can need).
+    too many) and `MaskTooLarge` (a body longer than this shape can need).
     """
     import numpy as np
 
-    expected = shape[0] * shape[1]
+    expected = math.prod(shape)
     limit = 2 * expected + 1024  # gzip of random bytes adds 0.03 %; more than twice is padding or an attack
     if len(body) > limit:
         raise MaskTooLarge(len(body), limit)

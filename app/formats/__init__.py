@@ -1,0 +1,1 @@
+"""File <-> (stack of slices, spacing, affine): one file a format."""

@@ -1,0 +1,258 @@
+"""NIfTI files <-> images and masks. The header is judged before a voxel is read."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.errors import ImageTooLarge, NotAnImage, ShapeMismatch, TruncatedImage, UnsupportedDtype, WrongDimensions
+from app.formats.image import (
+    MAX_IMAGE_BYTES,
+    Geometry,
+    Image3D,
+    from_stack,
+    image_from_voxels,
+    mask_from_voxels,
+    stack_axes,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_GZIP_START = b"\x1f\x8b"
+_MAX_VOXEL_OFFSET = 64 * 1024**2  # header extensions in front of the voxels; real ones are a few kilobytes
+_MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+
+
+@dataclass(frozen=True, eq=False)
+class _Header:
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    voxel_offset: int
+    slope: float
+    intercept: float
+    affine: NDArray[np.float64]  # (4, 4), voxel -> mm
+    spacing: tuple[float, float, float] | None  # mm along (i, j, k)
+
+
+def read_nifti(
+    source: bytes | Path, *, name: str = "", axis: int | None = None, max_bytes: int = MAX_IMAGE_BYTES
+) -> Image3D:
+    """The image in a NIfTI-1 or NIfTI-2 file, plain or gzipped, given as its bytes or its path.
+
+    Stored values are kept, and the header's slope and intercept beside them. A 4-D file of one frame is taken as 3-D;
+    RGB files give three channels. `axis` is the one to cut along (see `choose_axis` for the default).
+    Raises `NotAnImage`, `ImageTooLarge`, `TruncatedImage`, `WrongDimensions`, `NonFiniteVoxel`, `UnsupportedDtype`,
+    `PixelsNotExact` and `UnknownAxis`; nothing else, whatever the bytes are.
+    """
+    name = _name(source, name)
+    header, voxels = _read(source, name, max_bytes)
+    return image_from_voxels(
+        voxels,
+        name=name,
+        affine=header.affine,
+        spacing=header.spacing,
+        axis=axis,
+        slope=header.slope,
+        intercept=header.intercept,
+    )
+
+
+def read_nifti_mask(
+    source: bytes | Path,
+    geometry: Geometry,
+    *,
+    name: str = "",
+    value_map: Mapping[int, int] | None = None,
+    max_bytes: int = MAX_IMAGE_BYTES,
+) -> NDArray[np.uint8]:
+    """The uint8 (Z, H, W) mask in a NIfTI file, checked against the geometry of its image.
+
+    `value_map` takes the file's values to canonical ones and must then name them all. Raises what `read_nifti` and
+    `mask_from_voxels` raise.
+    """
+    name = _name(source, name)
+    header, voxels = _read(source, name, max_bytes)
+    if voxels.ndim != 3:
+        raise ShapeMismatch(geometry.shape, voxels.shape)
+    if (header.slope, header.intercept) != (1.0, 0.0):
+        voxels = voxels * header.slope + header.intercept
+    return mask_from_voxels(voxels, geometry, name=name, affine=header.affine, value_map=value_map)
+
+
+def write_nifti(stack: NDArray[Any], geometry: Geometry, *, compress: bool = True) -> bytes:
+    """The bytes of a NIfTI-1 file that holds a (Z, H, W) stack, a mask or an image, in its original geometry.
+
+    Shape, affine and spacing are those of the file that `geometry` was read from; equal input gives equal bytes.
+    Raises `ShapeMismatch`.
+    """
+    import nibabel as nib
+    import numpy as np
+
+    if stack.shape != geometry.stack_shape:
+        raise ShapeMismatch(geometry.stack_shape, stack.shape)
+    affine = np.asarray(geometry.affine, dtype=np.float64)
+    image = nib.Nifti1Image(from_stack(stack, geometry.axis), affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, code=1)
+    zooms = image.header.get_zooms() if geometry.spacing_mm is None else _file_spacing(geometry)
+    image.header.set_zooms(zooms)
+    # A qform only where it says the same: it takes its scale from the spacing and knows no shear.
+    says_the_same = np.allclose(zooms, np.linalg.norm(affine[:3, :3], axis=0), rtol=1e-4)
+    image.set_qform(affine if says_the_same else None, code=1 if says_the_same else 0)
+    if says_the_same and not np.allclose(image.get_qform(), affine, rtol=1e-4, atol=1e-4):
+        image.set_qform(None, code=0)
+    image.header.set_zooms(zooms)
+    content: bytes = image.to_bytes()
+    return gzip.compress(content, compresslevel=6, mtime=0) if compress else content
+
+
+def _name(source: bytes | Path, name: str) -> str:
+    return name or (source.name if isinstance(source, Path) else "The file")
+
+
+def _file_spacing(geometry: Geometry) -> tuple[float, ...]:
+    import numpy as np
+
+    spacing = np.empty(3)
+    spacing[list(stack_axes(geometry.axis))] = geometry.spacing_mm
+    return tuple(spacing.tolist())
+
+
+def _read(source: bytes | Path, name: str, max_bytes: int) -> tuple[_Header, NDArray[Any]]:
+    try:
+        with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as raw:
+            zipped = raw.read(2) == _GZIP_START
+            raw.seek(0)
+            if not zipped:
+                return _read_stream(raw, name, max_bytes)
+            with gzip.GzipFile(fileobj=raw) as unzipped:
+                return _read_stream(unzipped, name, max_bytes)
+    except EOFError:
+        raise NotAnImage(name, "its gzip stream ends too early") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise NotAnImage(name, f"its gzip stream is damaged ({error})") from None
+    except OSError as error:
+        raise NotAnImage(name, error.strerror or str(error)) from None
+
+
+def _read_stream(stream: io.BufferedIOBase, name: str, max_bytes: int) -> tuple[_Header, NDArray[Any]]:
+    import numpy as np
+
+    header = _read_header(stream, name, max_bytes)
+    size = int(np.prod(header.shape, dtype=np.int64)) * header.dtype.itemsize
+    content = bytearray(size)
+    view, filled = memoryview(content), 0
+    while filled < size and (count := stream.readinto(view[filled:])):
+        filled += count
+    if filled < size:
+        raise TruncatedImage(name, size, filled)
+    stream.read(1)  # to the end of the gzip member, where its checksum is compared
+    voxels = np.frombuffer(content, dtype=header.dtype).reshape(header.shape, order="F")
+    if header.dtype.names is not None:
+        # (i, j, k) of three named bytes -> (i, j, k, 3)
+        channels = np.frombuffer(content, dtype=np.uint8).reshape((3, *header.shape), order="F")
+        return header, channels.transpose(1, 2, 3, 0)
+    return header, voxels
+
+
+def _read_header(stream: io.BufferedIOBase, name: str, max_bytes: int) -> _Header:
+    from nibabel.nifti1 import Nifti1Header
+    from nibabel.nifti2 import Nifti2Header
+
+    block = stream.read(348)
+    if len(block) == 348 and block[344:348] == b"n+1\0" and 348 in _both_orders(block):
+        header = Nifti1Header(block, check=False)
+    elif len(block) == 348 and block[4:8] == b"n+2\0" and 540 in _both_orders(block):
+        block += stream.read(540 - 348)
+        if len(block) != 540:
+            raise NotAnImage(name, "its header is cut short")
+        header = Nifti2Header(block, check=False)
+    elif block[344:348] == b"ni1\0":
+        raise NotAnImage(name, "it is the header of a two-file NIfTI; give a single .nii or .nii.gz file")
+    else:
+        raise NotAnImage(name, "it has no NIfTI header")
+    shape = _shape(header, name)
+    dtype = _dtype(header, name)
+    size = shape[0] * shape[1] * shape[2] * dtype.itemsize
+    if size > max_bytes:
+        raise ImageTooLarge(name, size, max_bytes)
+    offset = _voxel_offset(header, len(block), name)
+    skipped = stream.read(offset - len(block))
+    if len(skipped) != offset - len(block):
+        raise TruncatedImage(name, size, 0)
+    return _placed(header, shape, dtype, offset, name)
+
+
+def _both_orders(block: bytes) -> tuple[int, int]:
+    return struct.unpack_from("<i", block)[0], struct.unpack_from(">i", block)[0]
+
+
+def _shape(header: Any, name: str) -> tuple[int, int, int]:
+    dimensions = [int(length) for length in header["dim"]]
+    count, lengths = dimensions[0], dimensions[1:]
+    if not 1 <= count <= 7 or any(length < 1 for length in lengths[:count]):
+        raise NotAnImage(name, f"its header gives the dimensions {dimensions}")
+    shape = lengths[:count]
+    if count < 3:
+        raise WrongDimensions(name, shape, "a 3-D volume is needed")
+    for frames in shape[3:]:
+        if frames != 1:
+            raise WrongDimensions(name, shape, f"it holds {frames} frames; give one 3-D volume a file")
+    return shape[0], shape[1], shape[2]
+
+
+def _dtype(header: Any, name: str) -> np.dtype[Any]:
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        dtype: np.dtype[Any] = header.get_data_dtype()
+    except (HeaderDataError, KeyError):
+        raise UnsupportedDtype(name, f"NIfTI code {int(header['datatype'])}") from None
+    is_rgb = dtype.names is not None and len(dtype.names) == 3
+    if not is_rgb and dtype.kind not in "biuf":
+        raise UnsupportedDtype(name, dtype.name if dtype.names is None else "RGBA")
+    if dtype.itemsize == 0:
+        raise UnsupportedDtype(name, f"NIfTI code {int(header['datatype'])}")
+    return dtype
+
+
+def _voxel_offset(header: Any, header_bytes: int, name: str) -> int:
+    import numpy as np
+
+    offset = float(header["vox_offset"])
+    if not np.isfinite(offset) or not 0 <= offset <= _MAX_VOXEL_OFFSET:
+        raise NotAnImage(name, f"its header puts the voxels at byte {offset}")
+    # Some writers leave 0 there; the voxels cannot begin before the four bytes that follow the header.
+    return max(int(offset), header_bytes + 4)
+
+
+def _placed(header: Any, shape: tuple[int, int, int], dtype: np.dtype[Any], offset: int, name: str) -> _Header:
+    import numpy as np
+
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if not np.isfinite(slope) or slope == 0:
+        slope, intercept = 1.0, 0.0  # the standard's way to say "not scaled"
+    if not np.isfinite(intercept):
+        raise NotAnImage(name, f"its header gives the intercept {intercept}")
+    try:
+        with np.errstate(all="ignore"):
+            affine = np.array(header.get_best_affine(), dtype=np.float64)
+            scale = _MILLIMETRES[header.get_xyzt_units()[0]]
+            affine[:3] *= scale
+            determinant = float(np.linalg.det(affine[:3, :3]))
+    except (KeyError, ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+        raise NotAnImage(name, f"its header gives no usable position ({error})") from None
+    if not np.isfinite(affine).all() or not np.isfinite(determinant) or determinant == 0:
+        raise NotAnImage(name, "its header gives no usable position (the affine is singular)")
+    lengths = [abs(float(length)) * scale for length in header["pixdim"][1:4]]
+    usable = all(np.isfinite(length) and length > 0 for length in lengths)
+    spacing = (lengths[0], lengths[1], lengths[2]) if usable else None
+    return _Header(shape, dtype, offset, slope, intercept, affine, spacing)
