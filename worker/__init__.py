@@ -1,0 +1,1 @@
+"""The workshop: claims jobs, trains networks, proposes slices."""

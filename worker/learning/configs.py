@@ -1,0 +1,113 @@
+"""The settings of every training: plain fields that travel as JSON, each with its unit and source."""
+
+from dataclasses import dataclass
+
+from worker.learning.errors import ConfigError
+from worker.learning.precision import PRECISIONS
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """How a contrastive encoder is trained (Vepa et al., NeurIPS 2024, Section 4 and Appendix A)."""
+
+    image_size: int = 256  # pixels a side
+    batch_slices: int = 9  # slices a batch, rounded down to whole groups; 9 = three groups of three
+    epochs: int = 100  # passes in which every slice is an anchor once
+    learning_rate: float = 3e-4  # Adam, no schedule
+    weight_decay: float = 1e-6  # Adam's L2 term
+    temperature: float = 0.5  # tau of all terms; the paper is silent, the published code has it
+    weight_nt_xent: float = 1.0  # lambda 0 of Eq. 5; all four: the paper's ACDC setting
+    weight_patient: float = 0.05  # lambda 1
+    weight_volume: float = 0.35  # lambda 2
+    weight_slice: float = 0.0  # lambda 3
+    anchors: str = "both"  # "both" views, or "first" as Eq. 4 is printed
+    start: str = "imagenet"  # "imagenet" or "scratch"
+    precision: str = "auto"  # "auto": bfloat16 where the device has it; "float32"
+    embed_batch: int = 128  # slices a forward pass without gradients
+
+    def __post_init__(self) -> None:
+        """Refuse values that no training could use (ConfigError)."""
+        _refuse_below(self, 1, "image_size", "batch_slices", "epochs", "embed_batch")
+        _refuse_not_positive(self, "learning_rate", "temperature")
+        _refuse_below(self, 0, "weight_decay", "weight_nt_xent", "weight_patient", "weight_volume", "weight_slice")
+        _refuse_unlisted(self, "anchors", ("both", "first"))
+        _refuse_unlisted(self, "start", ("imagenet", "scratch"))
+        _refuse_unlisted(self, "precision", PRECISIONS)
+        if self.weight_nt_xent == 0 and not self.relations:
+            raise ConfigError("weight_nt_xent", self.weight_nt_xent, "above 0 when all other weights are 0")
+        if self.group_size > self.batch_slices:
+            raise ConfigError("batch_slices", self.batch_slices, f"at least the group size {self.group_size}")
+
+    @property
+    def relation_weights(self) -> tuple[tuple[str, float], ...]:
+        """The relations of Eq. 5 with their weights, zero ones included."""
+        return (("slice", self.weight_slice), ("volume", self.weight_volume), ("patient", self.weight_patient))
+
+    @property
+    def relations(self) -> tuple[str, ...]:
+        """The relations whose weight is above zero, in the order of a group's mates."""
+        return tuple(name for name, weight in self.relation_weights if weight > 0)
+
+    @property
+    def group_size(self) -> int:
+        """Slices a group: the anchor and one mate for each relation."""
+        return 1 + len(self.relations)
+
+
+def _refuse_below(config: object, least: float, *fields: str) -> None:
+    for field in fields:
+        if not getattr(config, field) >= least:  # also true of NaN
+            raise ConfigError(field, getattr(config, field), f"at least {least}")
+
+
+def _refuse_not_positive(config: object, *fields: str) -> None:
+    for field in fields:
+        if not getattr(config, field) > 0:
+            raise ConfigError(field, getattr(config, field), "above 0")
+
+
+def _refuse_unlisted(config: object, field: str, allowed: tuple[str, ...]) -> None:
+    if getattr(config, field) not in allowed:
+        raise ConfigError(field, getattr(config, field), f"one of {', '.join(allowed)}")
+
+
+@dataclass(frozen=True)
+class SegmentationConfig:
+    """How one member is trained to segment (Luo et al., MICCAI 2022; Vepa et al., NeurIPS 2024, Section 4)."""
+
+    network: str = "unet"  # "unet" for masks, "dmpls" (two decoders, mixed pseudo labels) for scribbles
+    classes: int = 4  # with background; labels are 0 to classes - 1
+    channels: int = 1  # 1 grey or 3 colour
+    image_size: int = 256  # pixels a side, a multiple of 16
+    iterations: int = 600  # steps; the paper takes 60,000 times the labelled share of the pool
+    batch_size: int = 6  # slices a step; the last batch of an epoch may be smaller
+    optimizer: str = "sgd"  # "sgd" as published; "adamw" converges in fewer steps on a CPU
+    learning_rate: float = 0.01  # at the first step
+    momentum: float = 0.9  # of sgd
+    weight_decay: float = 1e-4  # applied to every parameter
+    poly_power: float = 0.9  # the rate falls as (1 - step / iterations) ** poly_power
+    pseudo_weight: float = 0.5  # weight of the pseudo labels' Dice; dmpls only
+    validate_every: int = 200  # steps between two validations; the last step is always validated
+    precision: str = "auto"  # "auto": bfloat16 where the device has it; "float32"
+
+    def __post_init__(self) -> None:
+        """Refuse values that no training could use (ConfigError)."""
+        for field, allowed in (("network", ("unet", "dmpls")), ("optimizer", ("sgd", "adamw")), ("precision", PRECISIONS)):
+            if getattr(self, field) not in allowed:
+                raise ConfigError(field, getattr(self, field), f"one of {', '.join(allowed)}")
+        if self.channels not in {1, 3}:
+            raise ConfigError("channels", self.channels, "1 or 3")
+        if not 2 <= self.classes <= 255:
+            raise ConfigError("classes", self.classes, "from 2 to 255, background included")
+        if self.image_size % 16 or self.image_size < 32:
+            raise ConfigError("image_size", self.image_size, "a multiple of 16, at least 32")
+        for field in ("iterations", "batch_size", "validate_every"):
+            if getattr(self, field) < 1:
+                raise ConfigError(field, getattr(self, field), "at least 1")
+        if not 0 < self.learning_rate < float("inf"):
+            raise ConfigError("learning_rate", self.learning_rate, "above 0")
+        if not 0 <= self.momentum < 1:
+            raise ConfigError("momentum", self.momentum, "from 0 to below 1")
+        for field in ("weight_decay", "poly_power", "pseudo_weight"):
+            if not 0 <= getattr(self, field) < float("inf"):
+                raise ConfigError(field, getattr(self, field), "at least 0")

@@ -1,0 +1,1 @@
+"""Training losses: contrastive for the encoder, dense for the segmentation networks."""

@@ -1,0 +1,1 @@
+"""Networks: the contrastive encoder and the U-Nets."""

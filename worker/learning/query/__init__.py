@@ -1,0 +1,1 @@
+"""Which slice next: pools, selection rules and the table that names them."""
