@@ -1,6 +1,7 @@
 """The settings of every training: plain fields that travel as JSON, each with its unit and source."""
 
 from dataclasses import dataclass
+from math import inf
 
 from worker.learning.errors import ConfigError
 from worker.learning.precision import PRECISIONS
@@ -92,22 +93,23 @@ class SegmentationConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that no training could use (ConfigError)."""
-        for field, allowed in (("network", ("unet", "dmpls")), ("optimizer", ("sgd", "adamw")), ("precision", PRECISIONS)):
+        words = (("network", ("unet", "dmpls")), ("optimizer", ("sgd", "adamw")), ("precision", PRECISIONS))
+        for field, allowed in words:
             if getattr(self, field) not in allowed:
                 raise ConfigError(field, getattr(self, field), f"one of {', '.join(allowed)}")
-        if self.channels not in {1, 3}:
-            raise ConfigError("channels", self.channels, "1 or 3")
-        if not 2 <= self.classes <= 255:
-            raise ConfigError("classes", self.classes, "from 2 to 255, background included")
-        if self.image_size % 16 or self.image_size < 32:
-            raise ConfigError("image_size", self.image_size, "a multiple of 16, at least 32")
-        for field in ("iterations", "batch_size", "validate_every"):
-            if getattr(self, field) < 1:
-                raise ConfigError(field, getattr(self, field), "at least 1")
-        if not 0 < self.learning_rate < float("inf"):
-            raise ConfigError("learning_rate", self.learning_rate, "above 0")
-        if not 0 <= self.momentum < 1:
-            raise ConfigError("momentum", self.momentum, "from 0 to below 1")
-        for field in ("weight_decay", "poly_power", "pseudo_weight"):
-            if not 0 <= getattr(self, field) < float("inf"):
-                raise ConfigError(field, getattr(self, field), "at least 0")
+        ranges = (
+            ("classes", 2 <= self.classes <= 255, "from 2 to 255, background included"),
+            ("channels", self.channels in {1, 3}, "1 or 3"),
+            ("image_size", self.image_size >= 32 and self.image_size % 16 == 0, "a multiple of 16, at least 32"),
+            ("iterations", self.iterations >= 1, "at least 1"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("learning_rate", 0 < self.learning_rate < inf, "above 0"),
+            ("momentum", 0 <= self.momentum < 1, "from 0 to below 1"),
+            ("weight_decay", 0 <= self.weight_decay < inf, "at least 0"),
+            ("poly_power", 0 <= self.poly_power < inf, "at least 0"),
+            ("pseudo_weight", 0 <= self.pseudo_weight < inf, "at least 0"),
+            ("validate_every", self.validate_every >= 1, "at least 1"),
+        )
+        for field, holds, allowed_range in ranges:
+            if not holds:
+                raise ConfigError(field, getattr(self, field), allowed_range)

@@ -1,0 +1,66 @@
+"""Losses of a segmentation training, for full masks and for scribbles.
+
+All take labels (B, H, W) of integers with 255 = unlabelled, and count unlabelled pixels nowhere. Sums run over the
+whole batch, so slices with more labelled pixels weigh more. Without a single labelled pixel the supervised losses are 0
+and have gradient 0.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from worker.learning.shapes import UNLABELLED
+
+DICE_SMOOTHING = 1e-5  # of numerator and denominator
+
+
+def partial_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Give the mean of -log p[label] over the labelled pixels of the batch, from logits (B, C, H, W).
+
+    The pCE of scribble supervision (Tang et al., CVPR 2018); on a complete mask it is the ordinary cross entropy.
+    """
+    total = functional.cross_entropy(logits.float(), labels.long(), ignore_index=UNLABELLED, reduction="sum")
+    return total / (labels != UNLABELLED).sum().clamp(min=1)
+
+
+def batch_dice_loss(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Give the mean over all C classes, background too, of 1 - (2 sum(p y) + e) / (sum(p^2) + sum(y) + e).
+
+    `probabilities` are (B, C, H, W); the sums run over batch and labelled pixels together, as the published code of
+    DMPLS has it (Luo et al., MICCAI 2022). A class that is neither predicted nor present adds 0.
+    """
+    classes = torch.arange(probabilities.shape[1], device=labels.device, dtype=labels.dtype)
+    present = labels.unsqueeze(1) == classes.view(1, -1, 1, 1)  # (B, C, H, W)
+    known = (labels != UNLABELLED).unsqueeze(1)
+    overlap = (probabilities * present).sum(dim=(0, 2, 3))
+    predicted = (probabilities.square() * known).sum(dim=(0, 2, 3))
+    dice = (2 * overlap + DICE_SMOOTHING) / (predicted + present.sum(dim=(0, 2, 3)) + DICE_SMOOTHING)
+    return 1 - dice.mean()
+
+
+def full_supervision_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Give (cross entropy + batch Dice loss) / 2, the loss of masks, from logits (B, C, H, W)."""
+    probabilities = logits.float().softmax(dim=1)
+    return (partial_cross_entropy(logits, labels) + batch_dice_loss(probabilities, labels)) / 2
+
+
+def mixed_pseudo_labels(main: Tensor, auxiliary: Tensor, share: Tensor) -> Tensor:
+    """Give the hard labels (B, H, W) of share * main + (1 - share) * auxiliary, both probabilities (B, C, H, W).
+
+    Background takes part, nothing is thresholded and scribbled pixels may be contradicted, as published.
+    """
+    return torch.lerp(auxiliary.detach(), main.detach(), share).argmax(dim=1)
+
+
+def dmpls_loss(main: Tensor, auxiliary: Tensor, labels: Tensor, share: Tensor, pseudo_weight: float = 0.5) -> Tensor:
+    """Give the dynamically mixed pseudo label loss of two decoders' logits (B, C, H, W), the loss of scribbles.
+
+    L = (pCE1 + pCE2) / 2 + pseudo_weight * (D1 + D2) / 2; both Dice terms compare with the pseudo label, and `share` is
+    one number in [0, 1) drawn for the whole batch (Luo et al., MICCAI 2022, Section 2). Unlike the losses of labelled
+    pixels alone, it is not 0 without labels: the pseudo label covers every pixel.
+    """
+    main_probabilities, auxiliary_probabilities = main.float().softmax(dim=1), auxiliary.float().softmax(dim=1)
+    pseudo = mixed_pseudo_labels(main_probabilities, auxiliary_probabilities, share)
+    supervised = partial_cross_entropy(main, labels) + partial_cross_entropy(auxiliary, labels)
+    consistent = batch_dice_loss(main_probabilities, pseudo) + batch_dice_loss(auxiliary_probabilities, pseudo)
+    return supervised / 2 + pseudo_weight * consistent / 2

@@ -1,0 +1,98 @@
+"""What trained networks say about slices: probabilities, and label volumes in native geometry."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from worker.learning.configs import SegmentationConfig
+from worker.learning.errors import BadInputError, ShapeError
+from worker.learning.intensity import nearest_sources
+from worker.learning.precision import autocast, memory_format
+from worker.learning.shapes import LabelArray, as_unit_floats, refuse_bad_images
+
+# Pixels a forward pass: on a CPU about 16 planes of 256 x 256 (activations stay near the caches), on a GPU 256 of them.
+CPU_BATCH_PIXELS = 2**20
+GPU_BATCH_PIXELS = 2**24
+
+
+def predict_probabilities(
+    networks: Sequence[nn.Module], images: Tensor, config: SegmentationConfig, device: torch.device
+) -> Tensor:
+    """Give (Z, C, S, S) float32 on `device`: the mean of the members' softmax, for images (Z, 1 or 3, S, S).
+
+    Evaluation mode, no augmentation, every member sees the very same planes, so pixels of an ensemble always belong
+    together; the members' own modes are put back. Raises ShapeError for images the networks were not made for and
+    BadInputError without a network.
+    """
+    chunks = list(_probability_chunks(networks, images, config, device))
+    if not chunks:
+        return torch.empty(0, config.classes, config.image_size, config.image_size, device=device)
+    return torch.cat(chunks)
+
+
+def predict_labels(
+    networks: Sequence[nn.Module], images: Tensor, config: SegmentationConfig, device: torch.device
+) -> Tensor:
+    """Give the most probable class (Z, S, S) as uint8 on `device`; without keeping the probabilities of all planes."""
+    chunks = [chunk.argmax(dim=1).to(torch.uint8) for chunk in _probability_chunks(networks, images, config, device)]
+    if not chunks:
+        return torch.empty(0, config.image_size, config.image_size, dtype=torch.uint8, device=device)
+    return torch.cat(chunks)
+
+
+def predict_volume(
+    networks: Sequence[nn.Module],
+    images: Tensor,
+    native: tuple[int, int],
+    config: SegmentationConfig,
+    device: torch.device,
+) -> LabelArray:
+    """Give the labels (Z, H, W) of a volume in its `native` plane size: argmax at S, then nearest neighbour."""
+    labels: LabelArray = resize_labels(predict_labels(networks, images, config, device), native).cpu().numpy()
+    return labels
+
+
+def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Give (Z, H, W) labels at `size` on their device, as `intensity.resize_nearest` does on the host."""
+    rows = torch.from_numpy(nearest_sources(labels.shape[-2], size[0])).to(labels.device)
+    columns = torch.from_numpy(nearest_sources(labels.shape[-1], size[1])).to(labels.device)
+    return labels.index_select(-2, rows).index_select(-1, columns)
+
+
+def _probability_chunks(
+    networks: Sequence[nn.Module], images: Tensor, config: SegmentationConfig, device: torch.device
+) -> Iterator[Tensor]:
+    """Give the mean probabilities of one batch of planes after the other."""
+    refuse_bad_images(images)
+    if images.shape[1:] != (config.channels, config.image_size, config.image_size):
+        raise ShapeError("images", f"(Z, {config.channels}, {config.image_size}, {config.image_size})", images.shape)
+    if not networks:
+        raise BadInputError("A prediction needs at least one trained network.")
+    modes = [network.training for network in networks]
+    layout = memory_format(config.precision, device)
+    pixels = GPU_BATCH_PIXELS if device.type == "cuda" else CPU_BATCH_PIXELS
+    try:
+        for network in networks:
+            network.eval()
+        for batch in torch.split(images, max(1, pixels // config.image_size**2)):
+            planes = as_unit_floats(batch.to(device)).contiguous(memory_format=layout)
+            yield _mean_softmax(networks, planes, config, device)
+    finally:
+        for network, mode in zip(networks, modes, strict=True):
+            network.train(mode)
+
+
+@torch.inference_mode()
+def _mean_softmax(
+    networks: Sequence[nn.Module], planes: Tensor, config: SegmentationConfig, device: torch.device
+) -> Tensor:
+    """Give the mean over the members of their softmax, in float32."""
+    total: Tensor | None = None
+    for network in networks:
+        with autocast(config.precision, device):
+            logits = network(planes)
+        probabilities = logits.float().softmax(dim=1)
+        total = probabilities if total is None else total + probabilities
+    assert total is not None
+    return total / len(networks)

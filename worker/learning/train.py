@@ -1,0 +1,230 @@
+"""Trains one member to segment, from the annotated slices of a round."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from worker.learning.augment_segmentation import augment_slices
+from worker.learning.configs import SegmentationConfig
+from worker.learning.errors import BadInputError, ShapeError, TrainingDivergedError
+from worker.learning.losses.segmentation import dmpls_loss, full_supervision_loss
+from worker.learning.metrics import dice_of_counts, mean_dice
+from worker.learning.nets.unet import DualBranchUNet, UNet, build_network
+from worker.learning.precision import autocast, memory_format
+from worker.learning.predict import predict_labels, resize_labels
+from worker.learning.seeding import derive_seed, torch_generator
+from worker.learning.shapes import UNLABELLED, LabelledSlices, Progress, ReferenceVolume, as_unit_floats
+
+REPORT_EVERY = 10  # steps between two reports; each waits once for the device
+
+
+@dataclass(frozen=True)
+class FittedSegmentation:
+    """A trained member, all tensors on the CPU."""
+
+    state: dict[str, Tensor]  # best on validation; the last one when nothing could be validated
+    last_state: dict[str, Tensor]
+    config: SegmentationConfig
+    best_step: int  # from 1
+    best_dice: float | None  # mean foreground Dice in [0, 1] of `state` on the validation volumes
+    history: tuple[tuple[int, float, float | None], ...]  # (step, mean loss since the last entry, validation Dice)
+    validation_seconds: float
+    seconds: float  # wall time in all
+
+
+def fit_segmentation(
+    training: LabelledSlices,
+    validation: Sequence[ReferenceVolume],
+    config: SegmentationConfig,
+    seed: int,
+    on_progress: Progress,
+    device: torch.device,
+) -> FittedSegmentation:
+    """Give the member trained on `training`, as it was when it scored best on `validation` (of equals, the first).
+
+    Same arguments, same device, same result. `on_progress` is called every few steps and may raise to stop. Raises
+    BadInputError for labels outside the classes or no slice at all, ShapeError for images of another size or channel
+    count, TrainingDivergedError when the loss is no longer finite.
+    """
+    refuse_unfit_data(training, validation, config)
+    started, validation_seconds = perf_counter(), 0.0
+    layout = memory_format(config.precision, device)
+    with seeded_globals(derive_seed(seed, "segmentation", "network"), device):
+        network = build_network(None, config).to(device).to(memory_format=layout)
+        optimizer = make_optimizer(network, config)
+        images, labels = training.images.to(device), training.labels.to(device)
+        references = [torch.from_numpy(volume.reference).to(device) for volume in validation]
+        planes = torch.cat([volume.images for volume in validation]).to(device) if validation else images[:0]
+        order = torch_generator(seed, "segmentation", "order")
+        draws = torch_generator(seed, "segmentation", "augmentation", device=device)
+        batches = endless_batches(len(images), config.batch_size, order)
+
+        history: list[tuple[int, float, float | None]] = []
+        best_step, best_dice, best_state = 0, None, None
+        loss_sum, steps_since = torch.zeros((), device=device), 0
+        for step in range(1, config.iterations + 1):
+            rows = next(batches).to(device, non_blocking=True)
+            batch, targets = augment_slices(images[rows], labels[rows], draws)
+            batch = as_unit_floats(batch).contiguous(memory_format=layout)
+            set_rate(optimizer, config, step)
+            loss = batch_loss(network, batch, targets, config, draws)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            loss_sum, steps_since = loss_sum + loss.detach(), steps_since + 1
+
+            last = step == config.iterations
+            validate = bool(validation) and (last or step % config.validate_every == 0)
+            if not (validate or last or step % REPORT_EVERY == 0):
+                continue
+            mean_loss = float(loss_sum) / steps_since
+            if not math.isfinite(mean_loss):
+                raise TrainingDivergedError(step, mean_loss)
+            dice = None
+            if validate:
+                clock = perf_counter()
+                dice = validate_network(network, planes, references, config, device)
+                validation_seconds += perf_counter() - clock
+                if dice is not None and (best_dice is None or dice > best_dice):
+                    best_step, best_dice, best_state = step, dice, copy_state(network)
+            history.append((step, mean_loss, dice))
+            on_progress(step, config.iterations, describe_step(mean_loss, dice))
+            loss_sum, steps_since = torch.zeros((), device=device), 0
+        last_state = copy_state(network)
+
+    return FittedSegmentation(
+        state=last_state if best_state is None else best_state,
+        last_state=last_state,
+        config=config,
+        best_step=best_step or config.iterations,
+        best_dice=best_dice,
+        history=tuple(history),
+        validation_seconds=validation_seconds,
+        seconds=perf_counter() - started,
+    )
+
+
+def validate_network(
+    network: nn.Module, planes: Tensor, references: Sequence[Tensor], config: SegmentationConfig, device: torch.device
+) -> float | None:
+    """Give the mean over classes, then volumes, of the 3-D Dice in native geometry; None if no volume holds anything.
+
+    `planes` are the slices of all volumes one after the other, (sum of Z, C, S, S); `references` their labels (Z, H, W)
+    on `device`. Only counts leave the device.
+    """
+    depths = [len(reference) for reference in references]
+    predicted = torch.split(predict_labels([network], planes, config, device), depths)
+    counts = [
+        confusion_counts(resize_labels(labels, (reference.shape[1], reference.shape[2])), reference, config.classes)
+        for labels, reference in zip(predicted, references, strict=True)
+    ]
+    return mean_dice(foreground_dice(matrix) for matrix in torch.stack(counts).tolist())
+
+
+def confusion_counts(predicted: Tensor, reference: Tensor, classes: int) -> Tensor:
+    """Give the (classes, classes) voxel counts of reference against predicted class, without unlabelled voxels."""
+    truth = reference.clamp(max=classes).long()  # all unlabelled ones in a row of their own, cut off below
+    codes = (truth * classes + predicted).flatten()
+    return codes.bincount(minlength=(classes + 1) * classes).view(classes + 1, classes)[:classes]
+
+
+def foreground_dice(matrix: Sequence[Sequence[int]]) -> list[float | None]:
+    """Give the Dice of the classes from 1 on, from a confusion matrix (reference, predicted)."""
+    columns = [sum(column) for column in zip(*matrix, strict=True)]
+    return [
+        dice_of_counts(row[value], columns[value] - row[value], sum(row) - row[value])
+        for value, row in enumerate(matrix)
+        if value > 0
+    ]
+
+
+def batch_loss(
+    network: UNet, images: Tensor, labels: Tensor, config: SegmentationConfig, generator: torch.Generator
+) -> Tensor:
+    """Give the training loss of one augmented batch; the pseudo labels' share is drawn from `generator`."""
+    if isinstance(network, DualBranchUNet):
+        with autocast(config.precision, images.device):
+            main, auxiliary = network.both_logits(images)
+        share = torch.rand((), generator=generator, device=images.device)
+        return dmpls_loss(main, auxiliary, labels, share, config.pseudo_weight)
+    with autocast(config.precision, images.device):
+        logits = network(images)
+    return full_supervision_loss(logits, labels)
+
+
+def endless_batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Give index batches of epoch after epoch, each in a new order; the last batch of an epoch may be smaller."""
+    while True:
+        yield from torch.split(torch.randperm(count, generator=generator), batch_size)
+
+
+def make_optimizer(network: nn.Module, config: SegmentationConfig) -> torch.optim.Optimizer:
+    """Give the optimizer that `config` names, over every parameter."""
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(
+            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+    return torch.optim.SGD(
+        network.parameters(),
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def set_rate(optimizer: torch.optim.Optimizer, config: SegmentationConfig, step: int) -> None:
+    """Set the learning rate of `step` (from 1): the base rate times (1 - finished share) ** poly_power."""
+    rate = config.learning_rate * (1 - (step - 1) / config.iterations) ** config.poly_power
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def refuse_unfit_data(
+    training: LabelledSlices, validation: Sequence[ReferenceVolume], config: SegmentationConfig
+) -> None:
+    """Raise BadInputError or ShapeError for slices that `config` cannot be trained or validated on."""
+    if len(training.images) == 0:
+        raise BadInputError("A training needs at least one annotated slice.")
+    plane = (config.channels, config.image_size, config.image_size)
+    for images in (training.images, *(volume.images for volume in validation)):
+        if images.shape[1:] != plane:
+            raise ShapeError("images", f"(n, {', '.join(map(str, plane))})", images.shape)
+    for labels in (training.labels.numpy(force=True), *(volume.reference for volume in validation)):
+        strange = labels[(labels >= config.classes) & (labels != UNLABELLED)]
+        if strange.size:
+            found = int(strange.max())
+            raise BadInputError(f"A label {found} was found, but the classes go from 0 to {config.classes - 1}.")
+    if not bool(np.isfinite(training.images.numpy(force=True)).all()):
+        raise BadInputError("The images of the annotated slices hold values that are not finite.")
+
+
+def copy_state(network: nn.Module) -> dict[str, Tensor]:
+    """Give the weights as they are now, copied to the CPU in the default layout."""
+    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in network.state_dict().items()}
+
+
+def describe_step(loss: float, dice: float | None) -> str:
+    """Give the message of a report."""
+    return f"loss {loss:.3f}" if dice is None else f"loss {loss:.3f}, validation Dice {dice:.3f}"
+
+
+@contextmanager
+def seeded_globals(seed: int, device: torch.device) -> Iterator[None]:
+    """Let fresh weights and dropout inside draw from `seed`, and put the global generators back afterwards.
+
+    Initialisation and dropout take no generator of their own.
+    """
+    devices = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(devices[0]):
+                torch.cuda.manual_seed(seed)
+        yield
