@@ -13,12 +13,13 @@ NextSliceError
 ├── NotFound                404  BlobNotFound, PlaneOutside, ProjectNotFound, RecordNotFound, NoAnnotationYet
 ├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, GroundTruthExists,
 │                                GroundTruthMissing, RoundOpen, NothingLeft, RoundStateConflict, RoundPending, NoModelYet
+│                                JobLostError, JobCancelled, JobFinishedError, JobNotRetryable
 ├── Gone                    410  LeaseGone, SliceLeasedElsewhere
 ├── PreconditionFailed      412  AnnotationStale
 ├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
 ├── UnsupportedMedia        415  MaskTypeRefused
 ├── PreconditionRequired    428  AnnotationPreconditionMissing
-└── Unavailable             503  BlobDamaged
+└── Unavailable             503  BlobDamaged, BrokerUnreachable
 
 A class takes facts, keeps them as fields and builds its own sentence; the HTTP status of a branch stands in
 `api/problems.py`.
@@ -643,6 +644,59 @@ class NoAnnotationYet(NotFound):
     def __init__(self, slice_id: object) -> None:
         self.slice_id = str(slice_id)
         super().__init__(f"Slice {self.slice_id} has no annotation yet.")
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+
+class JobLostError(Conflict):
+    """Somebody else has the job now, so whoever held it may write nothing."""
+
+    code = "job-lost"
+
+    def __init__(self, job_id: object) -> None:
+        self.job_id = str(job_id)
+        super().__init__(f"Job {self.job_id} is no longer held by this worker; nothing was stored.")
+
+
+class JobCancelled(Conflict):
+    """Somebody asked for the running job to be cancelled."""
+
+    code = "job-cancelled"
+
+    def __init__(self, job_id: object) -> None:
+        self.job_id = str(job_id)
+        super().__init__(f"Job {self.job_id} was cancelled.")
+
+
+class JobFinishedError(Conflict):
+    """A job in a final state cannot be cancelled."""
+
+    code = "job-finished"
+
+    def __init__(self, job_id: object, state: str) -> None:
+        self.job_id, self.state = str(job_id), state
+        super().__init__(f"Job {self.job_id} has {state} and cannot be cancelled.")
+
+
+class JobNotRetryable(Conflict):
+    """Only a job that failed or was cancelled can be queued again."""
+
+    code = "job-not-retryable"
+
+    def __init__(self, job_id: object, state: str) -> None:
+        self.job_id, self.state = str(job_id), state
+        super().__init__(f"Job {self.job_id} is {state}; only a failed or cancelled job can be queued again.")
+
+
+class BrokerUnreachable(Unavailable):
+    """The broker took no message; the job stays queued and is found by the sweep."""
+
+    code = "broker-unreachable"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"The message broker cannot be reached: {reason}.")
 
 
 def _shape(shape: Sequence[int]) -> str:

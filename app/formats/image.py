@@ -17,6 +17,7 @@ from app.errors import (
     AffineMismatch,
     MaskNotIntegral,
     NonFiniteVoxel,
+    NotAMask,
     PixelsNotExact,
     ShapeMismatch,
     UnknownAxis,
@@ -200,6 +201,26 @@ def mask_from_voxels(
     return np.ascontiguousarray(to_stack(mask, geometry.axis))
 
 
+def mask_values(voxels: NDArray[Any], *, name: str, most: int) -> set[int]:
+    """The values that occur in the (i, j, k) voxels of a mask file.
+
+    Raises `NonFiniteVoxel`, `MaskNotIntegral` and, for more than `most` different ones, `NotAMask`.
+    """
+    import numpy as np
+
+    check_finite(voxels, name)
+    found: set[float] = set()
+    for k in range(voxels.shape[2]):
+        plane = voxels[:, :, k]
+        for value in np.unique(plane).tolist():
+            if math.floor(value) != value:
+                raise MaskNotIntegral(_first(plane == value, k), value)
+            found.add(value)
+        if len(found) > most:
+            raise NotAMask(f"{name} holds more than {most} different values")
+    return {int(value) for value in found}
+
+
 def as_matrix(affine: NDArray[np.float64]) -> Matrix:
     """The 4 x 4 affine as plain numbers, which compare, hash and go into a row."""
     return tuple(tuple(float(entry) for entry in row) for row in affine)
@@ -239,14 +260,18 @@ def _check_affine(affine: NDArray[np.float64], geometry: Geometry) -> None:
 
 
 def _mask_value(value: float, value_map: Mapping[int, int] | None, here: NDArray[np.bool_], k: int) -> int:
-    import numpy as np
-
     whole = math.floor(value)
     if whole != value or (value_map is None and not 0 <= whole <= 255):
-        i, j = (int(position) for position in np.argwhere(here)[0])
-        raise MaskNotIntegral((i, j, k), value)
+        raise MaskNotIntegral(_first(here, k), value)
     if value_map is None:
         return whole
     if whole not in value_map:
         raise UnknownMaskValues([whole], value_map)
     return value_map[whole]
+
+
+def _first(here: NDArray[np.bool_], k: int) -> tuple[int, int, int]:
+    import numpy as np
+
+    i, j = (int(position) for position in np.argwhere(here)[0])
+    return i, j, k

@@ -19,6 +19,7 @@ from app.formats.image import (
     from_stack,
     image_from_voxels,
     mask_from_voxels,
+    mask_values,
     stack_axes,
 )
 
@@ -79,12 +80,14 @@ def read_nifti_mask(
     `mask_from_voxels` raise.
     """
     name = _name(source, name)
-    header, voxels = _read(source, name, max_bytes)
-    if voxels.ndim != 3:
-        raise ShapeMismatch(geometry.shape, voxels.shape)
-    if (header.slope, header.intercept) != (1.0, 0.0):
-        voxels = voxels * header.slope + header.intercept
+    header, voxels = _read_values(source, name, max_bytes)
     return mask_from_voxels(voxels, geometry, name=name, affine=header.affine, value_map=value_map)
+
+
+def read_nifti_mask_values(path: Path, *, most: int, max_bytes: int = MAX_IMAGE_BYTES) -> set[int]:
+    """The values that occur in a mask file; raises what `read_nifti` and `mask_values` raise."""
+    _, voxels = _read_values(path, path.name, max_bytes)
+    return mask_values(voxels, name=path.name, most=most)
 
 
 def write_nifti(stack: NDArray[Any], geometry: Geometry, *, compress: bool = True) -> bytes:
@@ -141,6 +144,15 @@ def _read(source: bytes | Path, name: str, max_bytes: int) -> tuple[_Header, NDA
         raise NotAnImage(name, f"its gzip stream is damaged ({error})") from None
     except OSError as error:
         raise NotAnImage(name, error.strerror or str(error)) from None
+
+
+def _read_values(source: bytes | Path, name: str, max_bytes: int) -> tuple[_Header, NDArray[Any]]:
+    header, voxels = _read(source, name, max_bytes)
+    if voxels.ndim != 3:
+        raise WrongDimensions(name, voxels.shape, "a mask has one channel")
+    if (header.slope, header.intercept) != (1.0, 0.0):
+        voxels = voxels * header.slope + header.intercept
+    return header, voxels
 
 
 def _read_stream(stream: io.BufferedIOBase, name: str, max_bytes: int) -> tuple[_Header, NDArray[Any]]:

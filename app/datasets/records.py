@@ -1,0 +1,123 @@
+"""What every importer gives: the volumes of a data set, each with its patient, its split and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.formats.files import read_image, read_mask
+from app.storage.masks import UNLABELLED
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from app.formats.image import Geometry, Image3D
+
+TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+
+_COLOURS = (
+    "#000000",
+    "#4477aa",
+    "#228833",
+    "#ee6677",
+    "#ccbb44",
+    "#66ccee",
+    "#aa3377",
+    "#ee8866",
+    "#997700",
+    "#44bb99",
+)
+
+
+@dataclass(frozen=True)
+class LabelClass:
+    """One class of a label schema; the colour is #rrggbb."""
+
+    value: int
+    name: str
+    colour: str
+
+
+@dataclass(frozen=True)
+class VolumeSource:
+    """One volume as it lies on disk. Paths are files, or folders where a format keeps one slice a file.
+
+    `unlabelled_value` is how the scribble file says "unlabelled"; `mask_values` takes the values of the full mask to
+    the values of the schema, None where they are the same.
+    """
+
+    patient: str
+    name: str
+    group: str
+    split: str
+    image: Path
+    full_mask: Path | None = None
+    scribble_mask: Path | None = None
+    unlabelled_value: int | None = None
+    mask_values: Mapping[int, int] | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file or patient that was left out, and why, in one sentence."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class DatasetListing:
+    """A data set: suggested classes (background first), volumes ordered by patient, and what was left out."""
+
+    name: str
+    classes: tuple[LabelClass, ...]
+    volumes: tuple[VolumeSource, ...]
+    problems: tuple[Problem, ...] = ()
+
+    def patients(self, split: str) -> tuple[str, ...]:
+        """The patients of a split, in order."""
+        return tuple(dict.fromkeys(volume.patient for volume in self.volumes if volume.split == split))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Patients and volumes of each split."""
+        return {
+            split: {
+                "patients": len(self.patients(split)),
+                "volumes": sum(volume.split == split for volume in self.volumes),
+            }
+            for split in SPLITS
+        }
+
+
+def suggest_class(value: int, name: str) -> LabelClass:
+    """A class with a colour that stands apart from its neighbours' on grey images, for colour-blind eyes too."""
+    colour = _COLOURS[0] if value == 0 else _COLOURS[1 + (value - 1) % (len(_COLOURS) - 1)]
+    return LabelClass(value, name, colour)
+
+
+def read_volume_image(volume: VolumeSource, axis: int | None = None) -> Image3D:
+    """The image of a volume; raises the image errors of its format."""
+    return read_image(volume.image, axis=axis)
+
+
+def read_full_mask(volume: VolumeSource, geometry: Geometry) -> NDArray[np.uint8] | None:
+    """The dense (Z, H, W) mask in the schema's values, or None where the volume has none; raises the mask errors."""
+    if volume.full_mask is None:
+        return None
+    return read_mask(volume.full_mask, geometry, value_map=volume.mask_values)
+
+
+def read_scribble_mask(
+    volume: VolumeSource, geometry: Geometry, classes: tuple[LabelClass, ...]
+) -> NDArray[np.uint8] | None:
+    """The scribbled (Z, H, W) mask, 255 = unlabelled, or None where there is none; a value of no class is refused."""
+    if volume.scribble_mask is None:
+        return None
+    value_map = {label.value: label.value for label in classes} | {UNLABELLED: UNLABELLED}
+    if volume.unlabelled_value is not None:
+        value_map[volume.unlabelled_value] = UNLABELLED
+    return read_mask(volume.scribble_mask, geometry, value_map=value_map)

@@ -1,0 +1,38 @@
+"""The importers by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from app.datasets.acdc import list_acdc
+from app.datasets.folder import list_folder
+from app.datasets.phantom import list_phantoms
+from app.datasets.records import DatasetListing
+from app.datasets.splits import FRACTIONS
+from app.errors import DatasetUnreadable, UnknownDataset
+
+Fractions = tuple[float, float, float]
+
+# Each takes (path, seed, fractions); those with published splits need neither of the two.
+_IMPORTERS: dict[str, Callable[[Path, int, Fractions], DatasetListing]] = {
+    "acdc": lambda path, _seed, _fractions: list_acdc(path),
+    "nifti": lambda path, seed, fractions: list_folder(path, seed=seed, fractions=fractions),
+    "phantom": lambda path, seed, _fractions: list_phantoms(path, seed=seed),
+}
+
+KNOWN_DATASETS = tuple(sorted(_IMPORTERS))
+
+
+def list_dataset(name: str, path: Path, *, seed: int = 0, fractions: Fractions = FRACTIONS) -> DatasetListing:
+    """The volumes of the data set called `name` in the folder `path`.
+
+    `seed` and `fractions` (train, validation, test) draw a split by patient where the data set has none of its own.
+    "phantom" writes its files into `path` first, where they are not there yet.
+    Raises `UnknownDataset` and `DatasetUnreadable`.
+    """
+    if name not in _IMPORTERS:
+        raise UnknownDataset(name, KNOWN_DATASETS)
+    if name != "phantom" and not path.is_dir():
+        raise DatasetUnreadable(name, str(path), "there is no such folder")
+    return _IMPORTERS[name](path, seed, fractions)
