@@ -25,8 +25,6 @@ A class takes facts, keeps them as fields and builds its own sentence; the HTTP 
 `api/problems.py`.
 """
 
-# ruff: noqa: N818 - a class here is read as what happened ("raise BlobNotFound"), the branch says that it is an error
-
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence

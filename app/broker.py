@@ -1,0 +1,102 @@
+"""The broker: an empty message that tells a worker to look at the table, and nothing else.
+
+Without a broker URL the messages are files in a folder; with one they go to Redis. Neither is trusted: a lost message
+is sent again by the sweep, a doubled one finds the job taken.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from kombu import Exchange
+from kombu import Queue as MessageQueue
+from kombu.exceptions import KombuError
+from kombu.transport import TRANSPORT_ALIASES, filesystem
+from kombu.utils.json import dumps
+
+from app.errors import BrokerUnreachable
+from app.names import Queue
+from app.settings import Settings
+
+WAKE = "nextslice.wake"
+"""The only task that there is: look at the table."""
+
+WAKE_EXPIRES_S = 60
+POLLING_INTERVAL_S = 0.1
+
+
+class _FolderChannel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
+    """Messages that appear whole: the transport it extends writes in place, and a reader may take half a message."""
+
+    def _put(self, queue: str, payload: dict[str, Any], **_options: object) -> None:
+        final = Path(self.data_folder_out) / f"{time.monotonic_ns() // 1_000_000}_{uuid.uuid4()}.{queue}.msg"
+        unfinished = final.with_suffix(".part")
+        unfinished.write_text(dumps(payload), encoding="utf-8")
+        unfinished.rename(final)
+
+
+class FolderTransport(filesystem.Transport):  # type: ignore[misc]  # kombu has no types
+    """The folder broker of the embedded service: no server, 0.1 s between two looks."""
+
+    Channel = _FolderChannel
+
+
+TRANSPORT_ALIASES["folder"] = "app.broker:FolderTransport"
+
+
+def make_celery(settings: Settings) -> Celery:
+    """The Celery app of this house, for senders and workers alike; the folder broker's folder is made here."""
+    celery = Celery("nextslice", set_as_current=False)
+    celery.conf.update(
+        broker_url=settings.broker_url or "folder://",
+        broker_transport_options=_transport_options(settings),
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # a worker waits for its broker as long as it takes
+        # Through the nameless exchange a message goes to the queue of its routing key, with no table of bindings that
+        # two processes could write at once.
+        task_queues=[MessageQueue(str(queue), Exchange(""), routing_key=str(queue)) for queue in Queue],
+        task_default_queue=str(Queue.CPU),
+        task_acks_late=False,  # the row, not the message, survives a crash; a message given out twice would be noise
+        task_ignore_result=True,
+        task_publish_retry=False,
+        worker_prefetch_multiplier=1,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_enable_remote_control=False,
+        worker_max_tasks_per_child=100,  # a process that ends gives all its memory back, the accelerator's too
+        worker_hijack_root_logger=False,
+    )
+    return celery
+
+
+class WakeSender:
+    """Sends wakes and gives up at once where the broker does not answer."""
+
+    def __init__(self, celery: Celery) -> None:
+        self._celery = celery
+
+    def __call__(self, queue: Queue) -> None:
+        """Send one wake; it is worth nothing a minute later. Raises `BrokerUnreachable`."""
+        try:
+            self._celery.send_task(
+                WAKE, args=(str(queue),), queue=str(queue), expires=WAKE_EXPIRES_S, ignore_result=True, retry=False
+            )
+        except (KombuError, OSError) as error:
+            raise BrokerUnreachable(str(error)) from error
+
+
+def _transport_options(settings: Settings) -> dict[str, Any]:
+    if settings.broker_url:
+        # Without this a sender blocks for seconds when the broker is down.
+        return {"max_retries": 0}
+    folder = settings.broker_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    return {
+        "data_folder_in": str(folder),
+        "data_folder_out": str(folder),
+        "control_folder": str(folder / "control"),
+        "polling_interval": POLLING_INTERVAL_S,
+    }

@@ -1,0 +1,1 @@
+"""The rules: who may do what with which rows, in the units of work that the edges open."""

@@ -1,0 +1,186 @@
+"""Jobs as people and the sweep see them; the worker's side is `app.services.claims`.
+
+    queued ──claim──> running ──finish──> succeeded
+      │  ▲               ├─────fail─────> failed ─────┐
+      │  └───────────────┤ released                   │ retry
+      └─────cancel───────┴───cancel────> cancelled ───┴──> queued
+
+A running job whose lease has run out waits again, as a queued one does.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select, update
+from sqlalchemy.orm import Session
+
+from app.db.models import Job, Round, UtcDateTime
+from app.db.session import database_now
+from app.errors import JobFinishedError, JobNotRetryable, RecordNotFound
+from app.names import QUEUE_OF, ROUND_STATE_DURING, JobKind, JobState, Queue, RoundState
+from app.outbox import note_queued
+
+WAKE_DELAYS_S = (1, 2, 4, 8, 16, 32, 60)
+"""How long the sweep waits after each wake for a job, so that none pile up behind a long one; the last one stays."""
+
+FRESH = {"synchronize_session": False, "populate_existing": True}
+"""Execution options of an UPDATE that returns its row: what the database wrote is what the session then shows."""
+
+
+def queue_job(
+    session: Session,
+    *,
+    project_id: uuid.UUID,
+    kind: JobKind,
+    round_id: uuid.UUID | None = None,
+    payload: dict[str, Any] | None = None,
+) -> Job:
+    """A new job in its kind's queue; its workers are woken when the unit of work has committed."""
+    now = database_now(session)
+    job = Job(
+        project_id=project_id,
+        round_id=round_id,
+        kind=kind,
+        queue=QUEUE_OF[kind],
+        payload=payload or {},
+        created_at=now,
+        woken_at=now,  # the commit rings; the sweep need not be quicker than that
+    )
+    session.add(job)
+    session.flush()
+    note_queued(session, QUEUE_OF[kind])
+    return job
+
+
+def list_jobs(session: Session, project_id: uuid.UUID) -> list[Job]:
+    """All jobs of a project, the newest first."""
+    return list(session.scalars(select(Job).where(Job.project_id == project_id).order_by(Job.id.desc())))
+
+
+def find_job(session: Session, job_id: uuid.UUID | str) -> Job:
+    """The job of this id; raises `RecordNotFound`, for a text that is no id as well."""
+    try:
+        job = session.get(Job, job_id if isinstance(job_id, uuid.UUID) else uuid.UUID(job_id))
+    except ValueError:
+        job = None
+    if job is None:
+        raise RecordNotFound("job", job_id)
+    return job
+
+
+def request_cancel(session: Session, job: Job) -> Job:
+    """Cancel a job that waits; ask the worker of a running one, which stops within about a tenth of the lease.
+
+    Raises `JobFinishedError`. A round whose job is cancelled has failed, until the job is retried.
+    """
+    now = database_now(session)
+    stop = update(Job).where(Job.id == job.id, is_waiting(now)).values(state=JobState.CANCELLED, **closed_fields(now))
+    stopped = session.scalars(stop.returning(Job), execution_options=FRESH).one_or_none()
+    if stopped is not None:
+        move_round(session, stopped, RoundState.FAILED)
+        return stopped
+    ask = (
+        update(Job)
+        .where(Job.id == job.id, Job.state == JobState.RUNNING)
+        .values(cancel_requested=True, revision=Job.revision + 1)
+    )
+    asked = session.scalars(ask.returning(Job), execution_options=FRESH).one_or_none()
+    if asked is None:
+        session.refresh(job)
+        raise JobFinishedError(job.id, job.state)
+    return asked
+
+
+def retry_job(session: Session, job: Job) -> Job:
+    """Queue a failed or cancelled job anew, with its attempts given back and its round as it was while the job ran.
+
+    Raises `JobNotRetryable` for a job in any other state.
+    """
+    retry = (
+        update(Job)
+        .where(Job.id == job.id, Job.state.in_([JobState.FAILED, JobState.CANCELLED]))
+        .values(attempts=0, error=None, finished_at=None, **queued_fields(database_now(session)))
+    )
+    queued = session.scalars(retry.returning(Job), execution_options=FRESH).one_or_none()
+    if queued is None:
+        session.refresh(job)
+        raise JobNotRetryable(job.id, job.state)
+    move_round(session, queued, ROUND_STATE_DURING.get(JobKind(queued.kind), RoundState.FAILED))
+    note_queued(session, Queue(queued.queue))
+    return queued
+
+
+def queues_to_wake(session: Session) -> frozenset[Queue]:
+    """The queues whose oldest waiting job is due for another wake; asking counts as waking (see `WAKE_DELAYS_S`).
+
+    Only the oldest job counts: whoever takes it looks for the next one by itself.
+    """
+    now = database_now(session)
+    moments = [literal(now - timedelta(seconds=delay), UtcDateTime) for delay in WAKE_DELAYS_S]
+    last_due = case(dict(enumerate(moments[:-1])), value=Job.wakes, else_=moments[-1])
+    due = set()
+    for queue in Queue:
+        oldest = select(Job.id).where(Job.queue == queue, is_waiting(now)).order_by(Job.created_at, Job.id).limit(1)
+        wake = (
+            update(Job)
+            .where(Job.id == oldest.scalar_subquery(), or_(Job.woken_at.is_(None), Job.woken_at <= last_due))
+            .values(woken_at=now, wakes=Job.wakes + 1)
+        )
+        if session.scalars(wake.returning(Job), execution_options=FRESH).one_or_none() is not None:
+            due.add(queue)
+    return frozenset(due)
+
+
+def queue_position(session: Session, job: Job) -> int | None:
+    """The place of a queued job in its queue, 1 being the next; None for a job in any other state."""
+    if job.state != JobState.QUEUED:
+        return None
+    earlier = or_(Job.created_at < job.created_at, and_(Job.created_at == job.created_at, Job.id < job.id))
+    ahead = select(func.count()).where(Job.queue == job.queue, Job.state == JobState.QUEUED, earlier)
+    return session.execute(ahead).scalar_one() + 1
+
+
+def time_left_s(job: Job, now: datetime) -> float | None:
+    """Seconds until a running job is done if it goes on as so far; None where nothing can be said yet."""
+    if job.state != JobState.RUNNING or job.started_at is None or not 0 < job.progress_done <= job.progress_total:
+        return None
+    elapsed_s = max(0.0, (now - job.started_at).total_seconds())
+    return elapsed_s / job.progress_done * (job.progress_total - job.progress_done)
+
+
+def is_waiting(now: datetime) -> ColumnElement[bool]:
+    """Whether a job may be taken up: it is queued, or the worker that had it fell silent."""
+    return or_(Job.state == JobState.QUEUED, and_(Job.state == JobState.RUNNING, Job.lease_until < now))
+
+
+def queued_fields(now: datetime) -> dict[str, Any]:
+    """What a job that goes back into its queue is set to."""
+    return {
+        "state": JobState.QUEUED,
+        "owner": None,
+        "lease_until": None,
+        "heartbeat_at": None,
+        "started_at": None,
+        "cancel_requested": False,
+        "wakes": 0,
+        "woken_at": now,
+        "progress_done": 0,
+        "progress_total": 0,
+        "message": "",
+        "revision": Job.revision + 1,
+    }
+
+
+def closed_fields(now: datetime) -> dict[str, Any]:
+    """What a job that ends is set to, whichever way it ends."""
+    return {"finished_at": now, "lease_until": None, "revision": Job.revision + 1}
+
+
+def move_round(session: Session, job: Job, state: RoundState) -> None:
+    """Set the state of the round that the job is a step of; an import or an export is a step of none."""
+    if job.round_id is not None and JobKind(job.kind) in ROUND_STATE_DURING:
+        step = update(Round).where(Round.id == job.round_id).values(state=state).returning(Round)
+        session.scalars(step, execution_options=FRESH).one()

@@ -1,0 +1,61 @@
+"""Rows that a test needs but is not about."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.models import Job, Project, Round
+from app.db.session import Database
+from app.names import JobKind, RoundState, Supervision
+from app.outbox import SilentBell, unit_of_work
+from app.services.jobs import queue_job
+
+
+def add_project(session: Session, slug: str = "hearts") -> Project:
+    """A project with nothing in it."""
+    project = Project(
+        slug=slug,
+        name=slug.title(),
+        label_schema=[{"value": 0, "name": "background", "color": "#000000"}],
+        supervision=Supervision.SCRIBBLE,
+        strategy="gcl",
+        budgets=[2.0, 3.0],
+        seed=7,
+        protocol={},
+    )
+    session.add(project)
+    session.flush()
+    return project
+
+
+def add_round(session: Session, project: Project, state: RoundState = RoundState.TRAINING) -> Round:
+    """The first round of a project."""
+    opened = Round(
+        project_id=project.id, number=1, budget_percent=2.0, target=1, state=state, strategy="gcl", seed=7
+    )
+    session.add(opened)
+    session.flush()
+    return opened
+
+
+def queue_jobs(database: Database, *kinds: JobKind) -> list[uuid.UUID]:
+    """Committed jobs of one project, the oldest first; steps of its first round where their kind is one."""
+    with unit_of_work(database, SilentBell()) as session:
+        project = session.scalar(select(Project)) or add_project(session)
+        opened = session.scalar(select(Round)) or add_round(session, project)
+        return [queue_job(session, project_id=project.id, kind=kind, round_id=opened.id).id for kind in kinds]
+
+
+def read_job(database: Database, job_id: uuid.UUID) -> Job:
+    """The job as it stands in the database now."""
+    with database.reading() as session:
+        return session.get_one(Job, job_id)
+
+
+def read_round(database: Database) -> Round:
+    """The only round that there is, as it stands in the database now."""
+    with database.reading() as session:
+        return session.scalars(select(Round)).one()

@@ -1,0 +1,231 @@
+"""Run one claimed job: context, heartbeat, and an end that is written once or not at all.
+
+A task is two steps. It works for as long as it needs with short reading sessions, and gives back a recorder. The
+recorder writes the results in the transaction that also closes the job, under the job's token: whoever lost the job
+meanwhile writes nothing, and whoever is killed in between has written nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.db.models import Job
+from app.db.session import Database
+from app.errors import JobCancelled, JobLostError, NextSliceError
+from app.log import get_log, log_context
+from app.names import JobKind, Queue
+from app.outbox import Bell, SilentBell, unit_of_work
+from app.services.claims import (
+    Beat,
+    beat_job,
+    claim_next_job,
+    fail_job,
+    finish_job,
+    hold_job,
+    mark_cancelled,
+    release_job,
+)
+from app.settings import Settings
+from app.storage.blobs import BlobStore
+
+BEATS_PER_LEASE = 10
+DETAIL_CHARACTERS = 500
+
+Progress = Callable[[int, int, str], None]
+"""`progress(done, total, message)`: cheap, to be called at every step; raises `JobCancelled` and `JobLostError`."""
+
+Keep = Callable[[Callable[[Session], None]], None]
+"""`keep(write)`: store a part of the result at once, under the job's token, so that another attempt need not redo it."""
+
+Record = Callable[[Session], dict[str, Any]]
+"""Writes the results in the closing transaction and gives back the job's result."""
+
+_log = get_log(__name__)
+
+
+class WorkerStopping(SystemExit):
+    """The worker was asked to stop: the job is put back, and the process ends."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a task gets: the facts of its job, and the places where it may look and store blobs."""
+
+    database: Database
+    blobs: BlobStore
+    settings: Settings
+    job_id: uuid.UUID
+    kind: JobKind
+    project_id: uuid.UUID
+    round_id: uuid.UUID | None
+    payload: dict[str, Any]
+    attempt: int
+    progress: Progress
+    keep: Keep
+
+
+Task = Callable[[Work], Record]
+"""Does the work of one kind of job, without writing a row."""
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What a worker process keeps from job to job; `owner` names it in the rows."""
+
+    database: Database
+    blobs: BlobStore
+    settings: Settings
+    bell: Bell
+    find_task: Callable[[JobKind], Task]
+    owner: str
+
+
+def run_next_job(queue: Queue, place: Workplace) -> bool:
+    """Take the next job of the queue and run it to its end; False when none waits.
+
+    Whatever the task raises ends the job as failed, with one sentence in the row and the traceback in the log only.
+    """
+    settings = place.settings
+    with unit_of_work(place.database, SilentBell()) as session:
+        job = claim_next_job(session, queue, place.owner, settings.job_lease_s, settings.job_attempts)
+    if job is None:
+        return False
+    with log_context(job_id=str(job.id), job_kind=job.kind, attempt=job.attempts):
+        _log.info("job_started", queue=str(queue), project_id=str(job.project_id))
+        try:
+            _run(job, place)
+        except JobLostError:
+            _log.warning("job_lost")
+    return True
+
+
+def _run(job: Job, place: Workplace) -> None:
+    try:
+        _work_and_record(job, place)
+        _log.info("job_succeeded")
+    except JobLostError:
+        raise
+    except JobCancelled:
+        _cancel(job, place)
+    except WorkerStopping:
+        _put_back(job, place)
+        raise
+    except Exception as error:  # noqa: BLE001 - the one broad except of the house, see below
+        # Whatever a task trips over must end in its row, not in a lost worker that is tried again and again.
+        _log.exception("job_failed")
+        with unit_of_work(place.database, place.bell) as session:
+            fail_job(session, job.id, job.token, _problem(error))
+
+
+def _work_and_record(job: Job, place: Workplace) -> None:
+    def keep(write: Callable[[Session], None]) -> None:
+        with unit_of_work(place.database, place.bell) as session:
+            hold_job(session, job.id, job.token)
+            write(session)
+
+    task = place.find_task(JobKind(job.kind))
+    with Heartbeat(place.database, job.id, job.token, place.settings.job_lease_s) as heartbeat:
+        record = task(
+            Work(
+                database=place.database,
+                blobs=place.blobs,
+                settings=place.settings,
+                job_id=job.id,
+                kind=JobKind(job.kind),
+                project_id=job.project_id,
+                round_id=job.round_id,
+                payload=job.payload,
+                attempt=job.attempts,
+                progress=heartbeat.progress,
+                keep=keep,
+            )
+        )
+    with unit_of_work(place.database, place.bell) as session:
+        hold_job(session, job.id, job.token)
+        finish_job(session, job.id, job.token, record(session))
+
+
+def _cancel(job: Job, place: Workplace) -> None:
+    with unit_of_work(place.database, place.bell) as session:
+        mark_cancelled(session, job.id, job.token)
+    _log.info("job_cancelled")
+
+
+def _put_back(job: Job, place: Workplace) -> None:
+    try:
+        with unit_of_work(place.database, place.bell) as session:
+            release_job(session, job.id, job.token)
+    except JobCancelled:
+        _cancel(job, place)
+    except JobLostError:
+        _log.info("job_closed_before_stopping")
+    else:
+        _log.info("job_released")
+
+
+class Heartbeat:
+    """Prolongs a job's lease from a thread for as long as the `with` lasts, and carries the progress along."""
+
+    def __init__(self, database: Database, job_id: uuid.UUID, token: int, lease_s: float) -> None:
+        self._database = database
+        self._job_id = job_id
+        self._token = token
+        self._lease_s = lease_s
+        self._progress = (0, 0, "")
+        self._written = self._progress
+        self._learned = Beat(lost=False, cancel=False)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def progress(self, done: int, total: int, message: str) -> None:
+        """Note how far the task is; raises `JobLostError` or `JobCancelled` as soon as a beat has learned of it."""
+        self._progress = (done, total, message)
+        if self._learned.lost:
+            raise JobLostError(self._job_id)
+        if self._learned.cancel:
+            raise JobCancelled(self._job_id)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._thread.join()
+        if self._progress != self._written and not self._learned.lost:
+            self._beat()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._lease_s / BEATS_PER_LEASE):
+            self._beat()
+
+    def _beat(self) -> None:
+        progress = self._progress
+        try:
+            with unit_of_work(self._database, SilentBell()) as session:
+                self._learned = beat_job(session, self._job_id, self._token, self._lease_s, *progress)
+        except SQLAlchemyError:
+            # The database may be back before the lease has run out; the token decides in the end.
+            _log.warning("heartbeat_failed", exc_info=True)
+        else:
+            self._written = progress
+
+
+def _problem(error: Exception) -> dict[str, Any]:
+    """An RFC 9457-like account of what ended the job."""
+    if isinstance(error, NextSliceError):
+        code, title, detail = error.code, "The job was refused", str(error)
+    else:
+        code, title = "job-crashed", "The job stopped on an unexpected error"
+        detail = f"{type(error).__name__}: {error}"
+    return {"type": f"urn:nextslice:{code}", "title": title, "detail": detail[:DETAIL_CHARACTERS], "code": code}
