@@ -112,7 +112,7 @@ def window_plane(
     real = plane.astype(np.float64) * slope + intercept
     if high <= low:
         return np.where(real > low, np.uint8(255), np.uint8(0))
-    grey = (np.clip(real, low, high) - low) * (255.0 / (high - low))
+    grey = (np.clip(real, low, high) - low) / (high - low) * 255
     return np.rint(grey).astype(np.uint8)
 
 

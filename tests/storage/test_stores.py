@@ -1,0 +1,170 @@
+import hashlib
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.errors import BadBlobKey, BlobDamaged, BlobNotFound, BlobRangeOutside
+from app.storage.blobs import CHUNK_BYTES, blob_digest, blob_key, verify_blob
+from app.storage.stores import LocalStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "blobs")
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_what_is_put_comes_back_under_the_digest_of_its_content(store: LocalStore) -> None:
+    key = store.put(b"a heart")
+    digest = hashlib.sha256(b"a heart").hexdigest()
+    assert key == f"sha256/{digest[:2]}/{digest}" == blob_key(digest)
+    assert blob_digest(key) == digest
+    assert store.get(key) == b"a heart"
+    assert store.exists(key)
+
+
+def test_a_stream_and_its_joined_bytes_are_one_blob(store: LocalStore) -> None:
+    chunks = [b"x" * CHUNK_BYTES, b"", b"y" * 17]
+    stored = store.put_stream(chunks)
+    assert stored.size_bytes == CHUNK_BYTES + 17
+    assert store.put(b"".join(chunks)) == stored.key
+    assert len(_files(store.root)) == 1
+    assert [len(chunk) for chunk in store.stream(stored.key)] == [CHUNK_BYTES, 17]
+
+
+def test_the_empty_blob_is_a_blob(store: LocalStore) -> None:
+    key = store.put(b"")
+    assert store.get(key) == b""
+    assert store.get_range(key, 0, 0) == b""
+
+
+def test_a_range_is_exact_or_refused(store: LocalStore) -> None:
+    key = store.put(b"0123456789")
+    assert store.get_range(key, 3, 4) == b"3456"
+    for start, length in ((8, 3), (-1, 2), (0, -1), (11, 1)):
+        with pytest.raises(BlobRangeOutside) as refused:
+            store.get_range(key, start, length)
+        assert (refused.value.start, refused.value.length) == (start, length)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "sha256/ab/abc",
+        "../../etc/passwd",
+        "sha256/../sha256/ab",
+        f"sha256/ab/{'cd' * 32}",
+        f"sha256/AB/{'AB' * 32}",
+        f"sha256/ab/{'ab' * 32}\n",
+        f"/sha256/ab/{'ab' * 32}",
+    ],
+)
+def test_a_key_outside_the_grammar_reaches_no_file(store: LocalStore, key: str) -> None:
+    for ask in (store.get, store.exists, store.delete, store.stream, lambda k: store.get_range(k, 0, 1)):
+        with pytest.raises(BadBlobKey):
+            ask(key)
+
+
+def test_a_digest_that_is_none_makes_no_key() -> None:
+    with pytest.raises(BadBlobKey):
+        blob_key("../x")
+
+
+def test_a_blob_that_is_not_there_is_named(store: LocalStore) -> None:
+    key = blob_key("ab" * 32)
+    assert not store.exists(key)
+    for ask in (store.get, store.stream, lambda k: store.get_range(k, 0, 1)):
+        with pytest.raises(BlobNotFound, match=key):
+            ask(key)
+
+
+def test_deleting_twice_is_no_error(store: LocalStore) -> None:
+    key = store.put(b"gone soon")
+    store.delete(key)
+    store.delete(key)
+    assert not store.exists(key)
+
+
+def test_iterating_gives_every_blob_and_nothing_else(store: LocalStore) -> None:
+    keys = {store.put(bytes([value]) * value) for value in range(5)}
+    (store.root / "sha256" / "ab").mkdir(exist_ok=True)
+    (store.root / "sha256" / "ab" / "notes.txt").write_text("not a blob")
+    assert {blob.key: blob.size_bytes for blob in store.iterate()} == {key: len(store.get(key)) for key in keys}
+
+
+def test_a_source_that_breaks_leaves_nothing_behind(store: LocalStore) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"first"
+        raise ConnectionError("the upload broke")
+
+    with pytest.raises(ConnectionError):
+        store.put_stream(broken())
+    assert _files(store.root) == []
+
+
+def test_putting_again_heals_a_damaged_blob_and_renews_its_date(store: LocalStore) -> None:
+    key = store.put(b"sound")
+    path = store.root / key
+    path.write_bytes(b"s0und")
+    os.utime(path, (1000, 1000))
+    with pytest.raises(BlobDamaged):
+        verify_blob(store, key)
+    store.put(b"sound")
+    verify_blob(store, key)
+    assert next(store.iterate()).modified_at > 1000
+
+
+def test_a_writer_killed_midway_leaves_no_blob_and_its_litter_is_swept(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from app.storage.stores import LocalStore\n"
+        "def chunks():\n"
+        "    yield b'x' * 3_000_000\n"
+        "    print('half', flush=True)\n"
+        "    time.sleep(60)\n"
+        "LocalStore(Path(sys.argv[1])).put_stream(chunks())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"half\n"
+        writer.send_signal(signal.SIGKILL)
+    store = LocalStore(tmp_path)
+    assert list(store.iterate()) == []
+    assert len(_files(tmp_path)) == 1
+    assert store.sweep_unfinished(older_than_s=3600) == 0
+    assert store.sweep_unfinished(older_than_s=0) == 1
+    assert _files(tmp_path) == []
+
+
+def test_file_and_folder_are_synced_before_and_after_the_rename(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def recording_sync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        events.append("sync folder" if is_folder else "sync file")
+        sync(descriptor)
+
+    def recording_replace(self: Path, target: Path) -> Path:
+        events.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", recording_sync)
+    monkeypatch.setattr(Path, "replace", recording_replace)
+    key = store.put(b"durable")
+    # The two folders of a first key are made durable in their parents as well.
+    assert events == ["sync file", "sync folder", "sync folder", "rename", "sync folder"]
+    assert store.get(key) == b"durable"
