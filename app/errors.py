@@ -12,8 +12,8 @@ NextSliceError
 │   └── BadBlobKey, BlobRangeOutside
 ├── NotFound                404  BlobNotFound, PlaneOutside, ProjectNotFound, RecordNotFound, NoAnnotationYet
 ├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, GroundTruthExists,
-│                                GroundTruthMissing, RoundOpen, NothingLeft, RoundStateConflict, RoundPending, NoModelYet
-│                                JobLostError, JobCancelled, JobFinishedError, JobNotRetryable
+│                                GroundTruthMissing, RoundOpen, NothingLeft, RoundStateConflict, RoundPending,
+│                                NoModelYet, JobLostError, JobCancelled, JobFinishedError, JobNotRetryable
 ├── Gone                    410  LeaseGone, SliceLeasedElsewhere
 ├── PreconditionFailed      412  AnnotationStale
 ├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
@@ -695,6 +695,49 @@ class BrokerUnreachable(Unavailable):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"The message broker cannot be reached: {reason}.")
+
+
+# --- the command line --------------------------------------------------------------------------------------------------
+
+
+class AddressTaken(Conflict):
+    """The service cannot listen where it was told to."""
+
+    code = "address-taken"
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        self.host, self.port, self.reason = host, port, reason
+        super().__init__(f"The service cannot listen on {host}:{port}: {reason}.")
+
+
+class ServiceUnreachable(Unavailable):
+    """No service answers at the address."""
+
+    code = "service-unreachable"
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url, self.reason = url, reason
+        super().__init__(f"No service answers at {url} ({reason}).")
+
+
+class RequestRefused(NextSliceError):
+    """The service answered with a problem."""
+
+    code = "request-refused"
+
+    def __init__(self, status: int, problem: str, detail: str) -> None:
+        self.status, self.problem, self.detail = status, problem, detail
+        super().__init__(detail)
+
+
+class ResumeMismatch(Conflict):
+    """An output folder belongs to another run."""
+
+    code = "resume-mismatch"
+
+    def __init__(self, folder: str, what: str) -> None:
+        self.folder, self.what = folder, what
+        super().__init__(f"{folder} holds a run with another {what}; choose another --out or repeat its command.")
 
 
 def _shape(shape: Sequence[int]) -> str:
