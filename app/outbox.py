@@ -139,8 +139,8 @@ class Dispatcher:
         try:
             with unit_of_work(self._database, SilentBell()) as session:
                 return self._find_waiting(session)
-        except SQLAlchemyError:
-            _log.warning("sweep_failed", exc_info=True)
+        except SQLAlchemyError as error:
+            _log.warning("sweep_failed", reason=str(error))
             return frozenset()
 
 

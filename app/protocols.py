@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.errors import ProtocolError
+from app.errors import ProtocolRefused
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ PRESETS: dict[str, Protocol] = {
 def resolve_protocol(preset: str, overrides: dict[str, Any] | None = None) -> Protocol:
     """The preset's protocol with some fields replaced, e.g. `{"members": 3, "encoder": {"epochs": 2}}`.
 
-    Raises ProtocolError for an unknown preset or field, and for a value of another type than the field's.
+    Raises ProtocolRefused for an unknown preset or field, and for a value of another type than the field's.
     """
     if preset not in PRESETS:
-        raise ProtocolError(f"preset {preset!r} is unknown; there are {', '.join(sorted(PRESETS))}")
+        raise ProtocolRefused(f"preset {preset!r} is unknown; there are {', '.join(sorted(PRESETS))}")
     return _replace(PRESETS[preset], overrides or {}, path="protocol")
 
 
@@ -121,11 +121,11 @@ def _replace(record: T, overrides: dict[str, Any], path: str) -> T:
     changes: dict[str, Any] = {}
     for name, value in overrides.items():
         if name not in known:
-            raise ProtocolError(f"{path} has no field {name!r}; it has {', '.join(sorted(known))}")
+            raise ProtocolRefused(f"{path} has no field {name!r}; it has {', '.join(sorted(known))}")
         current = getattr(record, name)
         if dataclasses.is_dataclass(current):
             if not isinstance(value, dict):
-                raise ProtocolError(f"{path}.{name} must be an object")
+                raise ProtocolRefused(f"{path}.{name} must be an object")
             changes[name] = _replace(current, value, f"{path}.{name}")
         else:
             changes[name] = _checked(current, value, f"{path}.{name}")
@@ -136,7 +136,7 @@ def _checked(current: object, value: object, path: str) -> object:
     if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not type(current):
-        raise ProtocolError(f"{path} must be of type {type(current).__name__}, not {type(value).__name__}")
+        raise ProtocolRefused(f"{path} must be of type {type(current).__name__}, not {type(value).__name__}")
     if isinstance(value, (int, float)) and value < 0:
-        raise ProtocolError(f"{path} must not be negative, not {value}")
+        raise ProtocolRefused(f"{path} must not be negative, not {value}")
     return value

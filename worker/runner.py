@@ -43,7 +43,7 @@ Progress = Callable[[int, int, str], None]
 """`progress(done, total, message)`: cheap, to be called at every step; raises `JobCancelled` and `JobLostError`."""
 
 Keep = Callable[[Callable[[Session], None]], None]
-"""`keep(write)`: store a part of the result at once, under the job's token, so that another attempt need not redo it."""
+"""`keep(write)`: store a part of the result now, under the job's token, so that another attempt need not redo it."""
 
 Record = Callable[[Session], dict[str, Any]]
 """Writes the results in the closing transaction and gives back the job's result."""
@@ -214,9 +214,9 @@ class Heartbeat:
         try:
             with unit_of_work(self._database, SilentBell()) as session:
                 self._learned = beat_job(session, self._job_id, self._token, self._lease_s, *progress)
-        except SQLAlchemyError:
+        except SQLAlchemyError as error:
             # The database may be back before the lease has run out; the token decides in the end.
-            _log.warning("heartbeat_failed", exc_info=True)
+            _log.warning("heartbeat_failed", reason=str(error))
         else:
             self._written = progress
 

@@ -237,7 +237,7 @@ class Round(Base):
     state: Mapped[str] = mapped_column(String(16), default=RoundState.PROPOSING)
     strategy: Mapped[str] = mapped_column(String(64))
     seed: Mapped[int]
-    encoder_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("models.id"))
+    encoder_id: Mapped[uuid.UUID | None]  # a model; no foreign key, for models point at rounds already
     cover_radius: Mapped[float | None]  # delta of the selection, in units of the feature space
     summary: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[datetime] = _made_at()
@@ -248,7 +248,18 @@ class Pick(Base):
     """A slice that a round proposes: which place, why, and what chose it."""
 
     __tablename__ = "picks"
-    __table_args__ = (UniqueConstraint("project_id", "slice_id"), UniqueConstraint("round_id", "order"))
+    __table_args__ = (
+        UniqueConstraint("project_id", "slice_id"),
+        UniqueConstraint("round_id", "order"),
+        Index(
+            "ix_picks_free",
+            "project_id",
+            "round_id",
+            "order",
+            sqlite_where=text("NOT annotated"),
+            postgresql_where=text("NOT annotated"),
+        ),
+    )
     id: Mapped[uuid.UUID] = _primary_key()
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
     round_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("rounds.id"))
@@ -259,6 +270,9 @@ class Pick(Base):
     nearest_slice_id: Mapped[uuid.UUID | None]
     seed: Mapped[int]
     annotated: Mapped[bool] = mapped_column(default=False)
+    # Written by whoever leases the slice: an updated row makes a second taker look again, which a row in another
+    # table would not (PostgreSQL rechecks only what it locks).
+    leased_until: Mapped[datetime | None]
 
 
 class Lease(Base):

@@ -36,7 +36,7 @@ class Database:
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
             self.engine = create_engine(url, pool_pre_ping=True, pool_size=20, max_overflow=20)
-        self._write_engine = self.engine.execution_options(nextslice_writes=True)
+        self.write_engine = self.engine.execution_options(nextslice_writes=True)
         self._write_lock: threading.Lock | None = threading.Lock() if self.is_sqlite else None
 
     @contextmanager
@@ -48,7 +48,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A session that may write; the caller commits (see `app.outbox.unit_of_work`)."""
-        with self._write_lock or nullcontext(), Session(self._write_engine, expire_on_commit=False) as session:
+        with self._write_lock or nullcontext(), Session(self.write_engine, expire_on_commit=False) as session:
             yield session
 
     def dispose(self) -> None:

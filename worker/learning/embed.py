@@ -53,7 +53,9 @@ def fit_encoder(
     layout = memory_format(config.precision, device)
     encoder = encoder.to(device=device, memory_format=layout).train()  # type: ignore[call-overload]
     images, patients, volumes, z = (ids.to(device) for ids in (pool.images, pool.patient_ids, pool.volume_ids, pool.z))
-    optimizer = torch.optim.Adam(encoder.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.Adam(
+        encoder.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
     generator = torch_generator(seed, "augment", device=device)
 
     losses: list[float] = []

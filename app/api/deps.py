@@ -1,0 +1,62 @@
+"""What routes are handed: the house's parts, a session, the row that a path names, the body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+from sqlalchemy.orm import Session
+
+from app.db.session import Database
+from app.outbox import Dispatcher, unit_of_work
+from app.settings import Settings
+from app.storage.blobs import BlobStore
+
+
+@dataclass(frozen=True)
+class House:
+    """The parts of one service process."""
+
+    settings: Settings
+    database: Database
+    blobs: BlobStore
+    dispatcher: Dispatcher
+
+
+def _house(request: Request) -> House:
+    house: House = request.app.state.house
+    return house
+
+
+TheHouse = Annotated[House, Depends(_house)]
+
+
+def _reading(house: TheHouse) -> Iterator[Session]:
+    with house.database.reading() as session:
+        yield session
+
+
+def _writing(house: TheHouse) -> Iterator[Session]:
+    with unit_of_work(house.database, house.dispatcher) as session:
+        yield session
+
+
+# scope="function": the commit comes before the answer leaves, so that a commit that fails is not acknowledged.
+Reading = Annotated[Session, Depends(_reading, scope="function")]
+Writing = Annotated[Session, Depends(_writing, scope="function")]
+
+
+async def _body(request: Request) -> bytes:
+    return await request.body()
+
+
+Body = Annotated[bytes, Depends(_body)]
+
+
+def _takes_gzip(accept_encoding: Annotated[str, Header()] = "") -> bool:
+    return "gzip" in accept_encoding or "*" in accept_encoding
+
+
+TakesGzip = Annotated[bool, Depends(_takes_gzip)]

@@ -1,0 +1,123 @@
+"""Errors as RFC 9457 problem details: one table from the error tree to HTTP."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+
+from app.errors import (
+    AnnotationStale,
+    Conflict,
+    Gone,
+    InvalidInput,
+    NextSliceError,
+    NotFound,
+    PreconditionFailed,
+    PreconditionRequired,
+    RoundPending,
+    TooLarge,
+    Unavailable,
+    UnsupportedMedia,
+)
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUS: dict[type[NextSliceError], int] = {
+    InvalidInput: 422,
+    NotFound: 404,
+    Conflict: 409,
+    Gone: 410,
+    PreconditionFailed: 412,
+    TooLarge: 413,
+    UnsupportedMedia: 415,
+    PreconditionRequired: 428,
+    Unavailable: 503,
+}
+
+
+class Problem(BaseModel):
+    """A refusal (RFC 9457); `code` is the stable word for programs, `detail` the sentence for people."""
+
+    type: str = Field(examples=["about:blank"])
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str = ""
+    errors: list[dict[str, Any]] = Field(default_factory=list)
+
+
+def status_of(error: NextSliceError) -> int:
+    """The HTTP status of the branch that an error stands on."""
+    return next((status for branch, status in STATUS.items() if isinstance(error, branch)), 500)
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Answer every error of this service as problem details, FastAPI's own included."""
+
+    @app.exception_handler(NextSliceError)
+    def _refused(request: Request, error: NextSliceError) -> JSONResponse:
+        headers = {"Retry-After": "2"} if isinstance(error, (RoundPending, Unavailable)) else {}
+        if isinstance(error, AnnotationStale):
+            headers["ETag"] = f'"{error.current}"'
+        return _problem(request, status_of(error), error.code, str(error), headers=headers)
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        faults = [
+            {"pointer": "/" + "/".join(str(part) for part in each["loc"]), "code": each["type"], "detail": each["msg"]}
+            for each in error.errors()
+        ]
+        detail = "; ".join(f"{fault['pointer']}: {fault['detail']}" for fault in faults[:3]) + "."
+        return _problem(request, 422, "invalid-request", detail, errors=faults)
+
+    @app.exception_handler(HTTPException)
+    def _http(request: Request, error: HTTPException) -> JSONResponse:
+        title = HTTPStatus(error.status_code).phrase
+        return _problem(request, error.status_code, title.lower().replace(" ", "-"), f"{error.detail}.", error.headers)
+
+    @app.exception_handler(OperationalError)
+    def _database_away(request: Request, error: OperationalError) -> JSONResponse:
+        structlog.get_logger().error("database did not answer", error=str(error.orig))
+        return _problem(
+            request,
+            503,
+            "database-unavailable",
+            "The database does not answer; nothing was changed.",
+            headers={"Retry-After": "2"},
+        )
+
+    @app.exception_handler(Exception)
+    def _unexpected(request: Request, error: Exception) -> JSONResponse:
+        structlog.get_logger().exception("unexpected error", path=request.url.path, exc_info=error)
+        return _problem(request, 500, "internal-error", "Something went wrong here; the log says what.")
+
+
+def _problem(
+    request: Request,
+    status: int,
+    code: str,
+    detail: str,
+    headers: Any = None,
+    errors: list[dict[str, Any]] | None = None,
+) -> JSONResponse:
+    problem = Problem(
+        type="about:blank",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        code=code,
+        request_id=getattr(request.state, "request_id", ""),
+        errors=errors or [],
+    )
+    return JSONResponse(problem.model_dump(), status, headers=headers, media_type=MEDIA_TYPE)

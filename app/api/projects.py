@@ -1,0 +1,60 @@
+"""Routes of projects and of the table of strategies."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from app.api.deps import Reading, Writing
+from app.api.schemas import Page, ProjectAsked, ProjectWire, StrategyWire
+from app.api.wires import project_wire
+from app.names import STRATEGIES
+from app.services import projects
+from app.services.projects import LabelClass, ProjectDraft
+
+router = APIRouter(prefix="/v1", tags=["projects"])
+
+
+@router.get("/strategies")
+def list_strategies() -> Page[StrategyWire]:
+    """All selection strategies, with what each needs and costs."""
+    return Page(
+        items=[
+            StrategyWire(
+                name=each.name, summary=each.summary, needs=sorted(each.needs), cost=each.cost, source=each.source
+            )
+            for each in STRATEGIES.values()
+        ]
+    )
+
+
+@router.post("/projects", status_code=201)
+def create_project(asked: ProjectAsked, session: Writing, response: Response) -> ProjectWire:
+    """Make a project."""
+    draft = ProjectDraft(
+        slug=asked.slug,
+        name=asked.name,
+        label_schema=[LabelClass(each.value, each.name, each.color) for each in asked.label_schema],
+        supervision=asked.supervision,
+        strategy=asked.strategy,
+        budgets=asked.budgets,
+        seed=asked.seed,
+        preset=asked.preset,
+        overrides=asked.protocol,
+        auto_train=asked.auto_train,
+        auto_propose=asked.auto_propose,
+    )
+    project = projects.create_project(session, draft)
+    response.headers["Location"] = f"/v1/projects/{project.id}"
+    return project_wire(session, project)
+
+
+@router.get("/projects")
+def list_projects(session: Reading) -> Page[ProjectWire]:
+    """All projects, the newest first."""
+    return Page(items=[project_wire(session, each) for each in projects.list_projects(session)])
+
+
+@router.get("/projects/{project}")
+def read_project(project: str, session: Reading) -> ProjectWire:
+    """One project, by id or slug."""
+    return project_wire(session, projects.find_project(session, project))

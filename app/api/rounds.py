@@ -1,0 +1,91 @@
+"""Routes of rounds: open, look, train; what was picked and what came of it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from sqlalchemy import select
+
+from app.api.deps import Reading, TheHouse, Writing
+from app.api.schemas import (
+    MetricWire,
+    ModelWire,
+    OracleAsked,
+    OracleWire,
+    Page,
+    PickWire,
+    RoundAsked,
+    RoundWire,
+)
+from app.api.wires import round_wire
+from app.db.models import Metric, Model
+from app.services import oracle, projects, rounds
+
+router = APIRouter(prefix="/v1", tags=["rounds"])
+
+
+@router.post("/projects/{project}/rounds", status_code=202)
+def open_round(project: str, session: Writing, response: Response, asked: RoundAsked | None = None) -> RoundWire:
+    """Begin the next round: a worker proposes its slices (training the encoder first where the strategy needs one)."""
+    budget = asked.budget_percent if asked is not None else None
+    opened = rounds.open_round(session, projects.find_project(session, project), budget)
+    wire = round_wire(session, opened)
+    response.headers["Location"] = f"/v1/jobs/{wire.job_id}"
+    return wire
+
+
+@router.get("/projects/{project}/rounds")
+def list_rounds(project: str, session: Reading) -> Page[RoundWire]:
+    """All rounds in their order."""
+    found = rounds.list_rounds(session, projects.find_project(session, project))
+    return Page(items=[round_wire(session, each) for each in found])
+
+
+@router.get("/rounds/{round_}")
+def read_round(round_: str, session: Reading) -> RoundWire:
+    """One round."""
+    return round_wire(session, rounds.find_round(session, round_))
+
+
+@router.get("/rounds/{round_}/picks")
+def list_picks(round_: str, session: Reading) -> Page[PickWire]:
+    """What the round proposed, in pick order, with the value and the reason of each."""
+    picks = rounds.list_picks(session, rounds.find_round(session, round_))
+    return Page(items=[PickWire.model_validate(each) for each in picks])
+
+
+@router.get("/rounds/{round_}/metrics")
+def list_metrics(round_: str, session: Reading) -> Page[MetricWire]:
+    """Dice and HD95 per member, class and volume."""
+    found = rounds.find_round(session, round_)
+    metrics = session.scalars(select(Metric).where(Metric.round_id == found.id).order_by(Metric.id))
+    return Page(items=[MetricWire.model_validate(each) for each in metrics])
+
+
+@router.post("/rounds/{round_}/training", status_code=202)
+def begin_training(round_: str, session: Writing, response: Response) -> RoundWire:
+    """Train on what is annotated, where the project does not do so by itself."""
+    found = rounds.find_round(session, round_)
+    rounds.begin_training(session, found)
+    wire = round_wire(session, found)
+    response.headers["Location"] = f"/v1/jobs/{wire.job_id}"
+    return wire
+
+
+@router.post("/projects/{project}/oracle")
+def ask_oracle(
+    project: str, house: TheHouse, session: Writing, asked: OracleAsked | None = None
+) -> OracleWire:
+    """Annotate the slices now proposed with their stored ground truth."""
+    found = projects.find_project(session, project)
+    kind = asked.kind if asked is not None else None
+    versions = oracle.annotate_proposed_slices(session, house.blobs, found, kind)
+    latest = rounds.latest_round(session, found)
+    return OracleWire(annotated=len(versions), round=None if latest is None else round_wire(session, latest))
+
+
+@router.get("/projects/{project}/models")
+def list_models(project: str, session: Reading) -> Page[ModelWire]:
+    """Encoders and segmentation members, the oldest first."""
+    found = projects.find_project(session, project)
+    models = session.scalars(select(Model).where(Model.project_id == found.id).order_by(Model.id))
+    return Page(items=[ModelWire.model_validate(each) for each in models])

@@ -1,0 +1,272 @@
+"""Wire shapes: what the API takes and gives."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.names import AnnotationKind, Split, Supervision
+
+Item = TypeVar("Item")
+
+
+class Wire(BaseModel):
+    """Read from rows and records by attribute name."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Asked(BaseModel):
+    """A request body; a field that does not exist is refused rather than ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Page(BaseModel, Generic[Item]):
+    """A list; `next_cursor` asks for what follows, null: that was all."""
+
+    items: list[Item]
+    next_cursor: str | None = None
+
+
+class LabelClassWire(Wire):
+    """One class of a label schema."""
+
+    value: int = Field(examples=[1])
+    name: str = Field(examples=["RV"])
+    color: str = Field(examples=["#e6194b"])
+
+
+class ProjectAsked(Asked):
+    """A new project."""
+
+    slug: str = Field(examples=["heart"])
+    name: str = Field(examples=["Heart, short axis"])
+    label_schema: list[LabelClassWire]
+    supervision: Supervision = Supervision.SCRIBBLE
+    strategy: str = "gcl"
+    budgets: list[float] = Field(default=[2, 3, 4, 5], description="Cumulative percent of the train slices, ascending.")
+    seed: int = 0
+    preset: str = Field(default="paper", description="Training protocol: paper, cpu or tiny.")
+    protocol: dict[str, Any] = Field(default_factory=dict, description="Fields of the preset to replace.")
+    auto_train: bool = Field(default=True, description="Train as soon as a round's slices are annotated.")
+    auto_propose: bool = Field(default=False, description="Open the next round as soon as one closes.")
+
+
+class ProjectWire(Wire):
+    """A project."""
+
+    id: uuid.UUID
+    slug: str
+    name: str
+    label_schema: list[LabelClassWire]
+    supervision: Supervision
+    strategy: str
+    budgets: list[float]
+    seed: int
+    protocol: dict[str, Any]
+    auto_train: bool
+    auto_propose: bool
+    created_at: datetime
+    slices: dict[Split, int] = Field(default_factory=dict, description="Slices of each split.")
+    annotated: int = 0
+
+
+class StrategyWire(Wire):
+    """A selection strategy: what it needs and costs."""
+
+    name: str
+    summary: str
+    needs: list[str]
+    cost: str
+    source: str
+
+
+class VolumeWire(BaseModel):
+    """A volume, without its voxels."""
+
+    id: uuid.UUID
+    patient: str
+    split: Split
+    name: str
+    group: str
+    shape: tuple[int, int, int] = Field(description="Slices, rows, columns.")
+    channels: int
+    dtype: str
+    slope: float
+    intercept: float
+    spacing_mm: tuple[float, float, float] | None = Field(description="Between slices, rows and columns.")
+    affine: list[list[float]]
+    axis: int = Field(description="Axis of the file along which the slices are cut.")
+    window: tuple[float, float] = Field(description="Low and high real value that show the volume well.")
+    original_name: str
+    original_sha256: str
+    ground_truth: list[AnnotationKind] = Field(description="Kinds that the oracle could replay.")
+    created_at: datetime
+
+
+class SliceWire(BaseModel):
+    """A slice: where it is and where it stands."""
+
+    id: uuid.UUID
+    volume_id: uuid.UUID
+    patient: str
+    volume: str
+    split: Split
+    index: int
+    depth: int
+    shape: tuple[int, int] = Field(description="Rows, columns.")
+    spacing_mm: tuple[float, float] | None = Field(description="Between rows and columns.")
+    annotation: str = Field(description='Version tag for If-Match; "0": not annotated.')
+    proposal: PickWire | None = None
+
+
+class PickWire(Wire):
+    """A proposed slice: its place in the round, and why."""
+
+    id: uuid.UUID
+    round_id: uuid.UUID
+    slice_id: uuid.UUID
+    order: int
+    value: float
+    reason: str
+    nearest_slice_id: uuid.UUID | None
+    seed: int
+    annotated: bool
+
+
+class RoundAsked(Asked):
+    """A new round."""
+
+    budget_percent: float | None = Field(default=None, description="Cumulative; default: the project's next budget.")
+
+
+class RoundWire(Wire):
+    """A round and what came of it."""
+
+    id: uuid.UUID
+    project_id: uuid.UUID
+    number: int
+    budget_percent: float
+    target: int = Field(description="Cumulative slices at this budget.")
+    state: str
+    strategy: str
+    seed: int
+    cover_radius: float | None
+    summary: dict[str, Any]
+    created_at: datetime
+    closed_at: datetime | None
+    job_id: uuid.UUID | None = Field(default=None, description="The newest job of the round.")
+    open_picks: int = 0
+
+
+class MetricWire(Wire):
+    """What one member (null: the ensemble) reached on one class of one volume."""
+
+    volume_id: uuid.UUID
+    member: int | None
+    split: Split
+    class_value: int
+    dice: float | None
+    hd95: float | None
+    hd95_unit: str
+    missed: bool
+
+
+class LeaseAsked(Asked):
+    """A wish for slices to annotate."""
+
+    annotator: str = Field(default="local", min_length=1, max_length=200)
+    n: int = Field(default=1, description="1 to 8; what the annotator holds already comes first.")
+
+
+class LeaseWire(BaseModel):
+    """A slice held for an annotator until a moment."""
+
+    id: uuid.UUID
+    annotator: str
+    state: str
+    until: datetime
+    slice: SliceWire
+
+
+class VersionWire(Wire):
+    """One immutable version of a slice's annotation."""
+
+    id: uuid.UUID
+    number: int
+    parent_id: uuid.UUID | None
+    kind: AnnotationKind
+    author: str
+    source: str
+    lead_time_ms: int | None
+    pixel_counts: dict[str, int]
+    created_at: datetime
+
+
+class VolumeAnnotated(BaseModel):
+    """What a mask of several slices did."""
+
+    slices: dict[int, VersionWire]
+
+
+class OracleAsked(Asked):
+    """Which kind of ground truth to replay; default: the project's supervision."""
+
+    kind: AnnotationKind | None = None
+
+
+class OracleWire(BaseModel):
+    """What the oracle annotated."""
+
+    annotated: int
+    round: RoundWire | None
+
+
+class ModelWire(Wire):
+    """A stored set of weights."""
+
+    id: uuid.UUID
+    round_id: uuid.UUID | None
+    kind: str
+    member: int
+    config: dict[str, Any]
+    manifest: dict[str, Any]
+    metrics: dict[str, Any]
+    created_at: datetime
+
+
+class PredictionsAsked(Asked):
+    """Which volumes to predict; default: all."""
+
+    split: Split | None = None
+
+
+class JobWire(Wire):
+    """A job and how far it is."""
+
+    id: uuid.UUID
+    project_id: uuid.UUID
+    round_id: uuid.UUID | None
+    kind: str
+    queue: str
+    state: str
+    attempts: int
+    progress_done: int
+    progress_total: int
+    message: str
+    queue_position: int | None = None
+    time_left_s: float | None = None
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    revision: int
+    created_at: datetime
+    started_at: datetime | None
+    heartbeat_at: datetime | None
+    finished_at: datetime | None
+
+
+SliceWire.model_rebuild()

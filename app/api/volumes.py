@@ -1,0 +1,178 @@
+"""Routes of volumes and slices: files in, slices and pixels out."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, File, Form, Query, Response, UploadFile
+from fastapi.responses import StreamingResponse
+
+from app.api.deps import House, Reading, TakesGzip, TheHouse
+from app.api.schemas import Page, SliceWire, VolumeWire
+from app.api.wires import slice_wires, volume_wire
+from app.db.models import Project
+from app.errors import EmptyBody, ProjectSettingRefused
+from app.names import AnnotationKind, Split
+from app.outbox import unit_of_work
+from app.services import ground_truth, projects, volumes
+from app.services.volumes import IngestedMask, IngestedVolume, VolumeDraft
+from app.storage import planes
+
+router = APIRouter(prefix="/v1", tags=["volumes"])
+
+# A slice's pixels never change, so whoever holds them need not ask again.
+_FOREVER = "private, max-age=31536000, immutable"
+
+
+@router.post("/projects/{project}/volumes", status_code=201)
+def add_volume(
+    project: str,
+    house: TheHouse,
+    response: Response,
+    image: Annotated[UploadFile, File(description="NIfTI file, .nii or .nii.gz.")],
+    patient: Annotated[str, Form(description="Pseudonym of the patient.")],
+    name: Annotated[str, Form(description="Name of the volume, unique for the patient.")],
+    split: Annotated[Split, Form()] = Split.TRAIN,
+    group: Annotated[str, Form(max_length=64)] = "",
+    attributes: Annotated[str, Form(description="JSON object of facts about the patient.")] = "{}",
+    axis: Annotated[int | None, Form(description="Axis of the file to cut slices along.")] = None,
+    full_mask: Annotated[UploadFile | None, File(description="Dense ground truth, for the oracle only.")] = None,
+    scribble_mask: Annotated[UploadFile | None, File(description="Scribbles, for the oracle only.")] = None,
+    unlabelled_value: Annotated[int | None, Form(description="What the scribble file calls unlabelled.")] = None,
+    mask_values: Annotated[str, Form(description='JSON object: value in the full mask -> class, e.g. {"255": 1}.')] = "",
+) -> VolumeWire:
+    """Take in one volume, with its ground truth where the oracle shall know it. All of it is stored, or nothing."""
+    with house.database.reading() as session:
+        classes = projects.class_values(projects.find_project(session, project))
+    draft = VolumeDraft(patient, split, name, group, _attributes(attributes), axis)
+    ingested = volumes.ingest_volume(house.blobs, _content(image), image.filename or "image", axis)
+    geometry = ingested.image.geometry
+    masks = [
+        volumes.ingest_mask(house.blobs, _content(file), file.filename or kind, geometry, kind, classes, value_map)
+        for file, kind, value_map in (
+            (full_mask, AnnotationKind.FULL, _value_map(mask_values)),
+            (scribble_mask, AnnotationKind.SCRIBBLE, volumes.scribble_values(classes, unlabelled_value)),
+        )
+        if file is not None
+    ]
+    wire = _record(house, project, draft, ingested, masks)
+    response.headers["Location"] = f"/v1/volumes/{wire.id}"
+    return wire
+
+
+@router.get("/projects/{project}/volumes")
+def list_volumes(project: str, session: Reading, split: Split | None = None) -> Page[VolumeWire]:
+    """The project's volumes by patient and name."""
+    found = volumes.list_volumes(session, projects.find_project(session, project), split)
+    kinds = ground_truth.ground_truth_kinds(session, [volume.id for volume in found])
+    return Page(items=[volume_wire(volume, kinds[volume.id]) for volume in found])
+
+
+@router.get("/volumes/{volume}")
+def read_volume(volume: str, session: Reading) -> VolumeWire:
+    """One volume."""
+    found = volumes.find_volume(session, volume)
+    return volume_wire(found, ground_truth.ground_truth_kinds(session, [found.id])[found.id])
+
+
+@router.get("/volumes/{volume}/file")
+def read_original(volume: str, house: TheHouse, session: Reading) -> StreamingResponse:
+    """The file as it was taken in."""
+    found = volumes.find_volume(session, volume)
+    headers = {"ETag": f'"{found.original_sha256}"', "Cache-Control": _FOREVER}
+    return StreamingResponse(house.blobs.stream(found.original_key), headers=headers, media_type="application/gzip")
+
+
+@router.get("/volumes/{volume}/slices")
+def list_slices(volume: str, session: Reading) -> Page[SliceWire]:
+    """The slices of a volume by index."""
+    return Page(items=slice_wires(session, volumes.list_slices(session, volumes.find_volume(session, volume))))
+
+
+@router.get("/slices/{slice_}")
+def read_slice(slice_: str, session: Reading) -> SliceWire:
+    """One slice: where it is, whether it is annotated, why it was proposed."""
+    return slice_wires(session, [volumes.find_slice(session, slice_)])[0]
+
+
+@router.get("/slices/{slice_}/image", response_class=Response)
+def read_image(
+    slice_: str,
+    house: TheHouse,
+    session: Reading,
+    takes_gzip: TakesGzip,
+    format: Annotated[Literal["png", "raw"], Query()] = "png",  # noqa: A002 - the word of the URL
+    window: Annotated[float | None, Query(gt=0, description="Width, in real values.")] = None,
+    level: Annotated[float | None, Query(description="Centre, in real values.")] = None,
+) -> Response:
+    """The pixels: `raw` little-endian in the volume's own type (see the X- headers), or `png` with window and level."""
+    found = volumes.find_slice(session, slice_)
+    volume, pack = found.volume, volumes.volume_pack(found.volume)
+    session.close()  # reading a blob takes longer than reading a row; the connection is free for others
+    if format == "raw":
+        body = planes.read_plane_body(house.blobs, pack, found.index)
+        headers = {
+            "X-Dtype": pack.dtype,
+            "X-Shape": ",".join(str(length) for length in pack.plane_shape),
+            "X-Slope": repr(volume.slope),
+            "X-Intercept": repr(volume.intercept),
+            "Cache-Control": _FOREVER,
+        }
+        return gzip_answer(body, takes_gzip, headers)
+    low, high = volume.window_low, volume.window_high
+    if window is not None or level is not None:
+        width = window if window is not None else max(high - low, 1e-6)
+        centre = level if level is not None else (low + high) / 2
+        low, high = centre - width / 2, centre + width / 2
+    grey = planes.window_plane(
+        planes.read_plane(house.blobs, pack, found.index), low, high, volume.slope, volume.intercept
+    )
+    return Response(planes.grey_to_png(grey), media_type="image/png", headers={"Cache-Control": _FOREVER})
+
+
+def gzip_answer(body: bytes, takes_gzip: bool, headers: dict[str, str]) -> Response:
+    """Stored gzip bytes as they are, or unpacked for a client that does not take gzip."""
+    if takes_gzip:
+        headers = headers | {"Content-Encoding": "gzip"}
+    else:
+        body = zlib.decompress(body, 31)
+    return Response(body, media_type="application/octet-stream", headers=headers | {"Vary": "Accept-Encoding"})
+
+
+def _record(
+    house: House, project: str, draft: VolumeDraft, ingested: IngestedVolume, masks: list[IngestedMask]
+) -> VolumeWire:
+    with unit_of_work(house.database, house.dispatcher) as session:
+        owner: Project = projects.find_project(session, project)
+        volume = volumes.record_volume(session, owner, draft, ingested)
+        for mask in masks:
+            ground_truth.add_ground_truth(session, volume, mask.kind, mask.mask_key, mask.original_key)
+        return volume_wire(volume, ground_truth.ground_truth_kinds(session, [volume.id])[volume.id])
+
+
+def _content(file: UploadFile) -> bytes:
+    content = file.file.read()
+    if not content:
+        raise EmptyBody(f"the file {file.filename!r}")
+    return content
+
+
+def _value_map(text: str) -> dict[int, int] | None:
+    if not text:
+        return None
+    try:
+        return {int(value): int(to) for value, to in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError):
+        raise ProjectSettingRefused("mask values", "a JSON object of whole numbers", text) from None
+
+
+def _attributes(text: str) -> dict[str, Any]:
+    try:
+        attributes = json.loads(text)
+    except ValueError:
+        attributes = None
+    if not isinstance(attributes, dict):
+        raise ProjectSettingRefused("patient attributes", "a JSON object", text)
+    return attributes

@@ -1,0 +1,100 @@
+"""Rows to wire shapes, where more than one table has a say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.api.schemas import JobWire, LeaseWire, PickWire, ProjectWire, RoundWire, SliceWire, VolumeWire
+from app.db.models import Job, Lease, Pick, Project, Round, Slice, Volume
+from app.db.session import database_now
+from app.names import AnnotationKind, Split
+from app.services import annotations, jobs, projects, rounds
+
+
+def project_wire(session: Session, project: Project) -> ProjectWire:
+    """A project with its counts."""
+    wire = ProjectWire.model_validate(project)
+    wire.slices = projects.count_slices(session, project)
+    wire.annotated = annotations.count_annotated(session, project)
+    return wire
+
+
+def volume_wire(volume: Volume, kinds: set[AnnotationKind]) -> VolumeWire:
+    """A volume with the kinds of ground truth that it has."""
+    return VolumeWire(
+        id=volume.id,
+        patient=volume.patient.code,
+        split=Split(volume.patient.split),
+        name=volume.name,
+        group=volume.group,
+        shape=(volume.depth, volume.height, volume.width),
+        channels=volume.channels,
+        dtype=volume.dtype,
+        slope=volume.slope,
+        intercept=volume.intercept,
+        spacing_mm=None if volume.spacing_mm is None else tuple(volume.spacing_mm),
+        affine=volume.affine,
+        axis=volume.axis,
+        window=(volume.window_low, volume.window_high),
+        original_name=volume.original_name,
+        original_sha256=volume.original_sha256,
+        ground_truth=sorted(kinds),
+        created_at=volume.created_at,
+    )
+
+
+def slice_wires(session: Session, slices: Sequence[Slice]) -> list[SliceWire]:
+    """Slices with their annotation's tag and, where proposed, why."""
+    ids = [each.id for each in slices]
+    tags = annotations.annotated_slice_ids(session, ids)
+    picks = {pick.slice_id: pick for pick in session.scalars(select(Pick).where(Pick.slice_id.in_(ids)))}
+    return [
+        SliceWire(
+            id=each.id,
+            volume_id=each.volume_id,
+            patient=each.volume.patient.code,
+            volume=each.volume.name,
+            split=Split(each.volume.patient.split),
+            index=each.index,
+            depth=each.volume.depth,
+            shape=(each.volume.height, each.volume.width),
+            spacing_mm=None if each.volume.spacing_mm is None else tuple(each.volume.spacing_mm[1:]),
+            annotation=tags.get(each.id, annotations.NO_VERSION),
+            proposal=PickWire.model_validate(picks[each.id]) if each.id in picks else None,
+        )
+        for each in slices
+    ]
+
+
+def lease_wires(session: Session, leases: Sequence[Lease]) -> list[LeaseWire]:
+    """Leases in the given order, each with its slice."""
+    slices = {
+        each.id: each
+        for each in session.scalars(select(Slice).where(Slice.id.in_([lease.slice_id for lease in leases])))
+    }
+    wires = {wire.id: wire for wire in slice_wires(session, list(slices.values()))}
+    return [
+        LeaseWire(
+            id=lease.id, annotator=lease.holder, state=lease.state, until=lease.until, slice=wires[lease.slice_id]
+        )
+        for lease in leases
+    ]
+
+
+def round_wire(session: Session, round_: Round) -> RoundWire:
+    """A round with its newest job and what still waits."""
+    wire = RoundWire.model_validate(round_)
+    wire.job_id = session.scalar(select(Job.id).where(Job.round_id == round_.id).order_by(Job.id.desc()).limit(1))
+    wire.open_picks = rounds.count_open_picks(session, round_)
+    return wire
+
+
+def job_wire(session: Session, job: Job) -> JobWire:
+    """A job with its place in the queue and the time that it will still take."""
+    wire = JobWire.model_validate(job)
+    wire.queue_position = jobs.queue_position(session, job)
+    wire.time_left_s = jobs.time_left_s(job, database_now(session))
+    return wire

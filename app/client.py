@@ -1,0 +1,166 @@
+"""A client of the REST API, as the command line and the bench use it: nothing here that another front end could not do."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from app.datasets.records import DatasetListing, VolumeSource
+from app.errors import RequestRefused, ServiceUnreachable
+from app.names import JobState
+
+POLL_S = 0.3
+_TIMEOUT_S = 120.0
+_TRIES = 5  # of a request that found no service or a busy one: a restart of the service must not end a long run
+
+Report = Callable[[int, int, str], None]
+
+
+class Client:
+    """Speaks to one service; every answer that is a problem becomes a RequestRefused with its sentence."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._http.close()
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        """The JSON answer of a GET."""
+        return self._answer("GET", path, params=parameters).json()
+
+    def items(self, path: str, **parameters: Any) -> Iterator[Any]:
+        """The items of a list, page after page."""
+        cursor: str | None = None
+        while True:
+            page = self.get(path, **parameters, **({"cursor": cursor} if cursor else {}))
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def post(self, path: str, body: Any = None) -> Any:
+        """The JSON answer of a POST."""
+        return self._answer("POST", path, json=body).json()
+
+    def find_project(self, slug: str) -> dict[str, Any] | None:
+        """The project with this slug, or None."""
+        try:
+            found: dict[str, Any] = self.get(f"/v1/projects/{slug}")
+        except RequestRefused as refusal:
+            if refusal.status == 404:
+                return None
+            raise
+        return found
+
+    def upload_volume(self, project: str, volume: VolumeSource) -> dict[str, Any]:
+        """Send one volume of a data set with its masks."""
+        fields = {
+            "patient": volume.patient,
+            "name": volume.name,
+            "group": volume.group,
+            "split": volume.split,
+            "attributes": json.dumps(dict(volume.attributes)),
+        }
+        if volume.unlabelled_value is not None:
+            fields["unlabelled_value"] = str(volume.unlabelled_value)
+        if volume.mask_values is not None:
+            fields["mask_values"] = json.dumps({str(value): to for value, to in volume.mask_values.items()})
+        files = {
+            field: (path.name, path.read_bytes())
+            for field, path in (
+                ("image", volume.image),
+                ("full_mask", volume.full_mask),
+                ("scribble_mask", volume.scribble_mask),
+            )
+            if path is not None
+        }
+        sent: dict[str, Any] = self._answer("POST", f"/v1/projects/{project}/volumes", data=fields, files=files).json()
+        return sent
+
+    def wait_for_job(self, job_id: str, report: Report) -> dict[str, Any]:
+        """The finished job; raises RequestRefused with its error when it did not succeed."""
+        while True:
+            job: dict[str, Any] = self.get(f"/v1/jobs/{job_id}")
+            report(job["progress_done"], job["progress_total"], job["message"] or f"{job['kind']} {job['state']}")
+            if JobState(job["state"]).is_final:
+                if job["state"] != JobState.SUCCEEDED:
+                    error = job["error"] or {}
+                    detail = error.get("detail", f"the job was {job['state']}")
+                    raise RequestRefused(409, error.get("code", "job-failed"), f"{job['kind']}: {detail}")
+                return job
+            time.sleep(POLL_S)
+
+    def download(self, path: str, target: Path) -> None:
+        """Write the body of a GET into a file, whole or not at all."""
+        unfinished = target.with_name(target.name + ".part")
+        with self._http.stream("GET", path) as answer:
+            if answer.is_error:
+                answer.read()
+                raise _refusal(answer)
+            with unfinished.open("wb") as file:
+                for chunk in answer.iter_bytes():
+                    file.write(chunk)
+        unfinished.replace(target)
+
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
+        for left in range(_TRIES - 1, -1, -1):
+            try:
+                answer = self._http.request(method, path, **options)
+            except httpx.TransportError as error:
+                if not left:
+                    raise ServiceUnreachable(self.url, str(error) or type(error).__name__) from None
+            else:
+                if answer.status_code != 503 or not left:
+                    break
+            time.sleep(1.0)
+        if answer.is_error:
+            raise _refusal(answer)
+        return answer
+
+
+def import_listing(client: Client, project: str, listing: DatasetListing, report: Report) -> list[tuple[str, str]]:
+    """Send the volumes that the project does not have yet; gives back (volume, reason) of those that were refused."""
+    present = {(each["patient"], each["name"]) for each in client.items(f"/v1/projects/{project}/volumes")}
+    refused = []
+    for done, volume in enumerate(listing.volumes):
+        report(done, len(listing.volumes), f"importing {volume.patient} {volume.name}")
+        if (volume.patient, volume.name) in present:
+            continue
+        try:
+            client.upload_volume(project, volume)
+        except RequestRefused as refusal:
+            refused.append((f"{volume.patient} {volume.name}", refusal.detail))
+    return refused
+
+
+def label_schema_of(listing: DatasetListing) -> list[dict[str, Any]]:
+    """The classes that a data set suggests, as the API takes them."""
+    return [{"value": each.value, "name": each.name, "color": each.colour} for each in listing.classes]
+
+
+@contextmanager
+def connect(url: str) -> Iterator[Client]:
+    """A client of the service at a URL that has answered once; raises ServiceUnreachable."""
+    with Client(url) as client:
+        client.get("/v1/version")
+        yield client
+
+
+def _refusal(answer: httpx.Response) -> RequestRefused:
+    try:
+        problem = answer.json()
+    except ValueError:
+        return RequestRefused(answer.status_code, "no-problem-details", answer.text[:200])
+    return RequestRefused(answer.status_code, str(problem.get("code", "")), str(problem.get("detail", problem)))

@@ -1,0 +1,66 @@
+"""The ASGI application: routes, problem details, request ids, limits; and what runs beside it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from app.api import annotations, health, jobs, leases, projects, rounds, volumes
+from app.api.deps import House
+from app.api.problems import install_problem_handlers
+from app.api.requests import LimitBody, TagRequest
+from app.broker import WakeSender, make_celery
+from app.db.session import Database
+from app.outbox import Dispatcher
+from app.services.jobs import queues_to_wake
+from app.settings import Settings, settings
+from app.storage.stores import LocalStore
+
+WEB = Path(__file__).parent / "web"
+
+
+
+def create_app(knobs: Settings | None = None) -> FastAPI:
+    """The service over these settings (default: those of the environment). The schema must be migrated already."""
+    knobs = knobs or settings()
+    house = open_house(knobs)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        house.dispatcher.start()
+        yield
+        house.dispatcher.stop()
+        house.database.dispose()
+
+    app = FastAPI(
+        title="NextSlice",
+        version=version("nextslice"),
+        summary="Which slice next? An annotation backend for 3D scans that learns from every answer.",
+        lifespan=lifespan,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    app.state.house = house
+    install_problem_handlers(app)
+    for routes in (health, projects, volumes, annotations, leases, rounds, jobs):
+        app.include_router(routes.router)
+    app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
+    app.add_middleware(LimitBody, limit_bytes=knobs.max_upload_bytes)
+    app.add_middleware(TagRequest)
+    return app
+
+
+def open_house(knobs: Settings) -> House:
+    """The parts of one service process; its dispatcher is not started yet."""
+    knobs.home.mkdir(parents=True, exist_ok=True)
+    database = Database(knobs.database)
+    return House(
+        settings=knobs,
+        database=database,
+        blobs=LocalStore(knobs.blob_folder),
+        dispatcher=Dispatcher(database, queues_to_wake, WakeSender(make_celery(knobs)), knobs.sweep_s),
+    )

@@ -1,0 +1,59 @@
+"""The oracle: an annotator that knows the answers. It replays ground truth for the slices that are now proposed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.models import Annotation, AnnotationVersion, Pick, Project, Slice
+from app.names import AnnotationKind, RoundState, Supervision
+from app.services import annotations, rounds
+from app.services.ground_truth import read_ground_truth
+from app.storage.blobs import BlobStore
+
+if TYPE_CHECKING:
+    import uuid
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+ORACLE = "oracle"
+
+
+def annotate_proposed_slices(
+    session: Session, blobs: BlobStore, project: Project, kind: AnnotationKind | None = None
+) -> list[AnnotationVersion]:
+    """Submit the stored ground truth for every proposed slice that still waits, in pick order.
+
+    `kind` defaults to the project's supervision (`mixed`: full). Slices that somebody holds are left to them.
+    Raises GroundTruthMissing when a slice has no ground truth of that kind; then nothing at all is submitted.
+    """
+    latest = rounds.latest_round(session, project)
+    if latest is None or latest.state != RoundState.ANNOTATING:
+        return []
+    wanted = kind or _default_kind(project)
+    waiting = session.execute(
+        select(Pick, Slice)
+        .join(Slice, Pick.slice_id == Slice.id)
+        .outerjoin(Annotation, Annotation.slice_id == Slice.id)
+        .where(Pick.round_id == latest.id, ~Pick.annotated)
+        .order_by(Pick.order)
+    ).all()
+    masks: dict[uuid.UUID, NDArray[np.uint8]] = {}
+    versions = []
+    for _, slice_ in waiting:
+        if annotations.leases.find_other_holder(session, slice_.id, ORACLE) is not None:
+            continue
+        if slice_.volume_id not in masks:
+            masks[slice_.volume_id] = read_ground_truth(session, blobs, slice_.volume, wanted)
+        head = annotations.version_tag(annotations.find_annotation(session, slice_))
+        submission = annotations.Submission(wanted, ORACLE, expected_version=head, source=ORACLE)
+        mask = masks[slice_.volume_id][slice_.index]
+        versions.append(annotations.submit_annotation(session, blobs, project, slice_, mask, submission))
+    return versions
+
+
+def _default_kind(project: Project) -> AnnotationKind:
+    return AnnotationKind.SCRIBBLE if project.supervision == Supervision.SCRIBBLE else AnnotationKind.FULL

@@ -1,0 +1,147 @@
+"""Projects: what is to be labelled, how slices are chosen, and on which budgets."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.db.models import Patient, Project, Slice, Volume
+from app.errors import (
+    BudgetRefused,
+    LabelSchemaRefused,
+    ProjectExists,
+    ProjectNotFound,
+    ProjectSettingRefused,
+    UnknownStrategy,
+)
+from app.names import STRATEGIES, UNLABELLED, Split, Supervision
+from app.protocols import resolve_protocol
+
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,98}[a-z0-9]|[a-z0-9]")
+_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+@dataclass(frozen=True)
+class LabelClass:
+    """One class of a label schema: mask value 0-254, a name, and a colour `#rrggbb`."""
+
+    value: int
+    name: str
+    color: str
+
+
+@dataclass(frozen=True)
+class ProjectDraft:
+    """What somebody asks for when making a project."""
+
+    slug: str
+    name: str
+    label_schema: Sequence[LabelClass]
+    supervision: Supervision
+    strategy: str
+    budgets: Sequence[float]
+    seed: int = 0
+    preset: str = "paper"
+    overrides: dict[str, Any] = field(default_factory=dict)
+    auto_train: bool = True
+    auto_propose: bool = False
+
+
+def create_project(session: Session, draft: ProjectDraft) -> Project:
+    """A new project; everything about it is checked here, so that no round can fail for it later."""
+    if not _SLUG.fullmatch(draft.slug):
+        raise ProjectSettingRefused("slug", "1 to 100 lower-case letters, digits and hyphens", draft.slug)
+    if not draft.name.strip():
+        raise ProjectSettingRefused("name", "not empty", draft.name)
+    if draft.strategy not in STRATEGIES:
+        raise UnknownStrategy(draft.strategy, sorted(STRATEGIES))
+    if not 0 <= draft.seed < 2**31:
+        raise ProjectSettingRefused("seed", "between 0 and 2147483647", draft.seed)
+    _check_label_schema(draft.label_schema)
+    _check_budgets(draft.budgets)
+    protocol = resolve_protocol(draft.preset, draft.overrides)
+    if session.scalar(select(Project.id).where(Project.slug == draft.slug)) is not None:
+        raise ProjectExists(draft.slug)
+    project = Project(
+        slug=draft.slug,
+        name=draft.name,
+        label_schema=[{"value": each.value, "name": each.name, "color": each.color} for each in draft.label_schema],
+        supervision=draft.supervision,
+        strategy=draft.strategy,
+        budgets=[float(each) for each in draft.budgets],
+        seed=draft.seed,
+        protocol=protocol.as_json(),
+        auto_train=draft.auto_train,
+        auto_propose=draft.auto_propose,
+    )
+    session.add(project)
+    session.flush()
+    return project
+
+
+def find_project(session: Session, reference: str) -> Project:
+    """The project with this id or slug; raises ProjectNotFound."""
+    try:
+        project = session.get(Project, uuid.UUID(reference))
+    except ValueError:
+        project = session.scalar(select(Project).where(Project.slug == reference))
+    if project is None:
+        raise ProjectNotFound(reference)
+    return project
+
+
+def list_projects(session: Session) -> list[Project]:
+    """All projects, the newest first."""
+    return list(session.scalars(select(Project).order_by(Project.id.desc())))
+
+
+def class_values(project: Project) -> list[int]:
+    """Mask values of the schema, background included, ascending."""
+    return sorted(int(each["value"]) for each in project.label_schema)
+
+
+def count_slices(session: Session, project: Project) -> dict[Split, int]:
+    """How many slices each split has."""
+    rows = session.execute(
+        select(Patient.split, func.count(Slice.id))
+        .select_from(Slice)
+        .join(Volume, Slice.volume_id == Volume.id)
+        .join(Patient, Volume.patient_id == Patient.id)
+        .where(Slice.project_id == project.id)
+        .group_by(Patient.split)
+    )
+    counts = {Split(split): int(count) for split, count in rows}
+    return {split: counts.get(split, 0) for split in Split}
+
+
+def _check_label_schema(classes: Sequence[LabelClass]) -> None:
+    values = [each.value for each in classes]
+    if not any(value == 0 for value in values):
+        raise LabelSchemaRefused("has no class of value 0, the background")
+    if len(classes) < 2:
+        raise LabelSchemaRefused("needs at least one class besides the background")
+    if len(set(values)) != len(values) or len({each.name for each in classes}) != len(classes):
+        raise LabelSchemaRefused("has two classes of the same value or name")
+    for each in classes:
+        if not 0 <= each.value < UNLABELLED:
+            raise LabelSchemaRefused(f"has the value {each.value}; values go from 0 to 254, 255 means unlabelled")
+        if not each.name.strip():
+            raise LabelSchemaRefused(f"has no name for value {each.value}")
+        if not _COLOR.fullmatch(each.color):
+            raise LabelSchemaRefused(f"has the colour {each.color!r}; colours are written #rrggbb")
+
+
+def _check_budgets(budgets: Sequence[float]) -> None:
+    if not budgets:
+        raise BudgetRefused("at least one budget is needed")
+    for budget in budgets:
+        if not 0 < budget <= 100:
+            raise BudgetRefused(f"a budget is more than 0 and at most 100 percent, not {budget:g}")
+    if any(later <= earlier for earlier, later in zip(budgets, list(budgets)[1:], strict=False)):
+        raise BudgetRefused("budgets are cumulative percentages and must ascend")

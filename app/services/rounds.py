@@ -1,0 +1,317 @@
+"""Rounds, the heart: propose slices, wait for their annotation, learn, judge, close.
+
+    open_round -> [train_encoder ->] propose -> (people annotate) -> train_segmentation -> evaluate -> closed
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, func, select, union
+from sqlalchemy.orm import Session
+
+from app.db.models import (
+    Annotation,
+    AnnotationVersion,
+    Metric,
+    Model,
+    Patient,
+    Pick,
+    Project,
+    Round,
+    Slice,
+    Volume,
+)
+from app.db.session import database_now
+from app.errors import BudgetRefused, NothingLeft, RecordNotFound, RoundOpen, RoundStateConflict
+from app.names import STRATEGIES, AnnotationKind, JobKind, ModelKind, Need, RoundState, Split
+from app.services.jobs import queue_job
+
+_OPEN = (RoundState.PROPOSING, RoundState.ANNOTATING, RoundState.TRAINING, RoundState.EVALUATING)
+
+
+@dataclass(frozen=True)
+class AnnotatedSlice:
+    """One annotated train slice, as plain facts for the workshop."""
+
+    slice_id: uuid.UUID
+    volume_id: uuid.UUID
+    index: int
+    version_id: uuid.UUID
+    kind: AnnotationKind
+
+
+@dataclass(frozen=True)
+class PoolSlice:
+    """One train slice as selection and the encoder see it; it knows no mask."""
+
+    slice_id: uuid.UUID
+    volume_id: uuid.UUID
+    patient_id: uuid.UUID
+    patient_code: str
+    index: int
+    annotated: bool
+    proposed: bool
+
+
+@dataclass(frozen=True)
+class ProposedPick:
+    """One pick as the workshop hands it in."""
+
+    slice_id: uuid.UUID
+    value: float
+    reason: str
+    nearest_slice_id: uuid.UUID | None
+
+
+def open_round(session: Session, project: Project, budget_percent: float | None = None) -> Round:
+    """Begin the next round at a cumulative budget (default: the project's next one) and queue its first job."""
+    session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
+    latest = latest_round(session, project)
+    if latest is not None and latest.state in _OPEN:
+        raise RoundOpen(latest.number, latest.state)
+    percent = budget_percent if budget_percent is not None else next_budget(session, project)
+    pool, known = _count_pool(session, project)
+    percent, target = _target(project, percent, pool, known)
+    opened = Round(
+        project_id=project.id,
+        number=1 if latest is None else latest.number + 1,
+        budget_percent=percent,
+        target=target,
+        state=RoundState.PROPOSING,
+        strategy=project.strategy,
+        seed=project.seed,
+    )
+    session.add(opened)
+    session.flush()
+    encoder = find_encoder(session, project)
+    if Need.ENCODER in STRATEGIES[project.strategy].needs and encoder is None:
+        queue_job(session, project_id=project.id, kind=JobKind.TRAIN_ENCODER, round_id=opened.id)
+    else:
+        opened.encoder_id = encoder.id if encoder is not None else None
+        queue_job(session, project_id=project.id, kind=JobKind.PROPOSE, round_id=opened.id)
+    return opened
+
+
+def count_at_budget(pool: int, percent: float) -> int:
+    """Cumulative slices at a budget: floor(N·p), at least 1. (784 slices -> 15, 23, 31, 39 at 2-5 %.)"""
+    # The epsilon undoes binary fractions (0.29 * 100 = 28.999...); it is far below one slice of any pool.
+    return max(1, math.floor(pool * percent / 100 + 1e-9))
+
+
+def next_budget(session: Session, project: Project) -> float | None:
+    """The first listed budget above all budgets that rounds already had; None when the schedule is through."""
+    reached = session.scalar(select(func.max(Round.budget_percent)).where(Round.project_id == project.id))
+    return next((float(each) for each in project.budgets if reached is None or each > reached + 1e-9), None)
+
+
+def latest_round(session: Session, project: Project) -> Round | None:
+    """The round with the highest number."""
+    return session.scalar(
+        select(Round).where(Round.project_id == project.id).order_by(Round.number.desc()).limit(1)
+    )
+
+
+def find_round(session: Session, reference: str) -> Round:
+    """The round with this id; raises RecordNotFound."""
+    try:
+        found = session.get(Round, uuid.UUID(reference))
+    except ValueError:
+        found = None
+    if found is None:
+        raise RecordNotFound("round", reference)
+    return found
+
+
+def list_rounds(session: Session, project: Project) -> list[Round]:
+    """All rounds of the project in their order."""
+    return list(session.scalars(select(Round).where(Round.project_id == project.id).order_by(Round.number)))
+
+
+def list_picks(session: Session, round_: Round) -> list[Pick]:
+    """The picks of a round in pick order."""
+    return list(session.scalars(select(Pick).where(Pick.round_id == round_.id).order_by(Pick.order)))
+
+
+def list_pool(session: Session, project: Project) -> list[PoolSlice]:
+    """All train slices, ordered by patient, volume name and index, so that the order is the same on every engine."""
+    rows = session.execute(
+        select(
+            Slice.id, Slice.volume_id, Patient.id, Patient.code, Slice.index, Annotation.id, Pick.id
+        )
+        .join(Volume, Slice.volume_id == Volume.id)
+        .join(Patient, Volume.patient_id == Patient.id)
+        .outerjoin(Annotation, Annotation.slice_id == Slice.id)
+        .outerjoin(Pick, Pick.slice_id == Slice.id)
+        .where(Slice.project_id == project.id, Patient.split == Split.TRAIN)
+        .add_columns(Volume.name)
+    ).all()
+    # Sorted here: collations differ between databases, and the picks must not.
+    ordered = sorted(rows, key=lambda row: (row[3], row[7], row[4]))
+    return [
+        PoolSlice(slice_id, volume_id, patient_id, code, index, annotation is not None, pick is not None)
+        for slice_id, volume_id, patient_id, code, index, annotation, pick, _ in ordered
+    ]
+
+
+def find_encoder(session: Session, project: Project) -> Model | None:
+    """The newest encoder of the project."""
+    return session.scalar(
+        select(Model)
+        .where(Model.project_id == project.id, Model.kind == ModelKind.ENCODER)
+        .order_by(Model.id.desc())
+        .limit(1)
+    )
+
+
+def record_encoder(session: Session, round_: Round, model: Model) -> None:
+    """Keep a trained encoder and go on to the proposal."""
+    session.add(model)
+    session.flush()
+    round_.encoder_id = model.id
+    queue_job(session, project_id=round_.project_id, kind=JobKind.PROPOSE, round_id=round_.id)
+
+
+def record_picks(
+    session: Session, round_: Round, picks: Sequence[ProposedPick], cover_radius: float | None
+) -> None:
+    """Store the proposal in its order and open the slices for annotation."""
+    session.add_all(
+        Pick(
+            project_id=round_.project_id,
+            round_id=round_.id,
+            slice_id=pick.slice_id,
+            order=order,
+            value=pick.value,
+            reason=pick.reason,
+            nearest_slice_id=pick.nearest_slice_id,
+            seed=round_.seed,
+        )
+        for order, pick in enumerate(picks, start=1)
+    )
+    round_.cover_radius = cover_radius
+    round_.state = RoundState.ANNOTATING
+    session.flush()
+
+
+def mark_annotated(session: Session, slice_id: uuid.UUID) -> None:
+    """Note that a slice has an annotation now; the last one of a round begins its training."""
+    pick = session.scalar(select(Pick).where(Pick.slice_id == slice_id))
+    if pick is None:
+        return
+    pick.annotated = True
+    session.flush()
+    # Locked before counting: of two people who submit the last two slices at once, the second must see the first's.
+    round_ = session.scalars(select(Round).where(Round.id == pick.round_id).with_for_update()).one()
+    if round_.state == RoundState.ANNOTATING and count_open_picks(session, round_) == 0:
+        project = session.get_one(Project, round_.project_id)
+        if project.auto_train:
+            begin_training(session, round_)
+
+
+def count_open_picks(session: Session, round_: Round) -> int:
+    """How many picks of the round still wait for an annotation."""
+    return session.scalars(
+        select(func.count()).select_from(Pick).where(Pick.round_id == round_.id, ~Pick.annotated)
+    ).one()
+
+
+def begin_training(session: Session, round_: Round) -> None:
+    """Queue the training of a round whose picks are all annotated; raises RoundStateConflict otherwise."""
+    if round_.state != RoundState.ANNOTATING:
+        raise RoundStateConflict(round_.number, round_.state, "a training begins when its slices are annotated")
+    waiting = count_open_picks(session, round_)
+    if waiting:
+        raise RoundStateConflict(round_.number, round_.state, f"{waiting} of its slices wait for an annotation")
+    round_.state = RoundState.TRAINING
+    queue_job(session, project_id=round_.project_id, kind=JobKind.TRAIN_SEGMENTATION, round_id=round_.id)
+
+
+def training_set(session: Session, round_: Round) -> list[AnnotatedSlice]:
+    """The current annotations of all train slices, as plain records in a fixed order."""
+    rows = session.execute(
+        select(Slice.id, Slice.volume_id, Slice.index, AnnotationVersion.id, AnnotationVersion.kind)
+        .join(Annotation, Annotation.slice_id == Slice.id)
+        .join(AnnotationVersion, AnnotationVersion.id == Annotation.head_id)
+        .join(Volume, Slice.volume_id == Volume.id)
+        .join(Patient, Volume.patient_id == Patient.id)
+        .where(Slice.project_id == round_.project_id, Patient.split == Split.TRAIN)
+        .add_columns(Patient.code, Volume.name)
+    ).all()
+    ordered = sorted(rows, key=lambda row: (row[5], row[6], row[2]))
+    return [
+        AnnotatedSlice(slice_id, volume_id, index, version_id, AnnotationKind(kind))
+        for slice_id, volume_id, index, version_id, kind, _, _ in ordered
+    ]
+
+
+def list_members(session: Session, round_: Round) -> list[Model]:
+    """The ensemble of a round as far as it is trained, by member number."""
+    return list(
+        session.scalars(
+            select(Model)
+            .where(Model.round_id == round_.id, Model.kind == ModelKind.SEGMENTATION)
+            .order_by(Model.member)
+        )
+    )
+
+
+def record_training(session: Session, round_: Round) -> None:
+    """All members are stored: go on to the evaluation."""
+    round_.state = RoundState.EVALUATING
+    queue_job(session, project_id=round_.project_id, kind=JobKind.EVALUATE, round_id=round_.id)
+
+
+def record_evaluation(
+    session: Session, round_: Round, metrics: Sequence[Metric], summary: dict[str, Any]
+) -> Round | None:
+    """Store what was measured, close the round and, where the project wants it, open the next one and return it."""
+    session.execute(delete(Metric).where(Metric.round_id == round_.id))
+    session.add_all(metrics)
+    round_.summary = summary
+    round_.state = RoundState.CLOSED
+    round_.closed_at = database_now(session)
+    session.flush()
+    project = session.get_one(Project, round_.project_id)
+    pool, known = _count_pool(session, project)
+    if not project.auto_propose or next_budget(session, project) is None or known >= pool:
+        return None
+    return open_round(session, project)
+
+
+def _target(project: Project, percent: float | None, pool: int, known: int) -> tuple[float, int]:
+    if pool == 0:
+        raise NothingLeft(f"project {project.slug!r} has no slices of train patients")
+    if known >= pool:
+        raise NothingLeft(f"all {pool} train slices are annotated or proposed")
+    if percent is None:
+        raise NothingLeft("the last budget of the project is reached")
+    if not 0 < percent <= 100:
+        raise BudgetRefused(f"a budget is more than 0 and at most 100 percent, not {percent:g}")
+    target = count_at_budget(pool, percent)
+    if target <= known:
+        raise BudgetRefused(f"{percent:g} % are {target} slices, and {known} are annotated or proposed already")
+    return percent, target
+
+
+def _count_pool(session: Session, project: Project) -> tuple[int, int]:
+    """(train slices, those of them that are annotated or proposed)."""
+    train = (
+        select(Slice.id)
+        .join(Volume, Slice.volume_id == Volume.id)
+        .join(Patient, Volume.patient_id == Patient.id)
+        .where(Slice.project_id == project.id, Patient.split == Split.TRAIN)
+    )
+    touched = union(
+        select(Pick.slice_id).where(Pick.project_id == project.id),
+        select(Annotation.slice_id).where(Annotation.project_id == project.id),
+    ).subquery()
+    pool = session.scalars(select(func.count()).select_from(train.subquery())).one()
+    known = session.scalars(
+        select(func.count()).select_from(train.where(Slice.id.in_(select(touched.c.slice_id))).subquery())
+    ).one()
+    return pool, known

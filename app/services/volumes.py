@@ -1,0 +1,207 @@
+"""Volumes: a file becomes a stored original, a pack of slices, and rows.
+
+Reading a file takes long and touches no row; `ingest_volume` does it before any transaction is open, and
+`record_volume` writes the rows afterwards. A blob without a row is litter that `gc` removes; a row without its blob
+would be a lie.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.models import Patient, Project, Slice, Volume
+from app.errors import PatientSplitConflict, ProjectSettingRefused, RecordNotFound, VolumeExists
+from app.formats.image import Geometry, Image3D
+from app.formats.nifti import read_nifti, read_nifti_mask
+from app.names import UNLABELLED, AnnotationKind, Split
+from app.storage.blobs import BlobStore, blob_digest
+from app.storage.masks import check_mask_values, encode_mask
+from app.storage.planes import PlanePack, display_window, store_planes
+
+
+@dataclass(frozen=True)
+class VolumeDraft:
+    """What is known of a volume besides its voxels."""
+
+    patient: str
+    split: Split
+    name: str
+    group: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    axis: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class IngestedVolume:
+    """A file that was read, checked and stored; no row points at it yet."""
+
+    file_name: str
+    original_key: str
+    image: Image3D
+    pack: PlanePack
+    window: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class IngestedMask:
+    """A ground-truth file that was read, checked against its image and stored."""
+
+    kind: AnnotationKind
+    original_key: str
+    mask_key: str
+
+
+def ingest_volume(blobs: BlobStore, content: bytes, file_name: str, axis: int | None = None) -> IngestedVolume:
+    """Read and store an image file; raises what `read_nifti` raises and then has stored nothing."""
+    image = read_nifti(content, name=file_name, axis=axis)
+    pack = store_planes(blobs, image.array)
+    window = display_window(image.array, image.slope, image.intercept)
+    return IngestedVolume(file_name, blobs.put(content), image, pack, window)
+
+
+def ingest_mask(
+    blobs: BlobStore,
+    content: bytes,
+    file_name: str,
+    geometry: Geometry,
+    kind: AnnotationKind,
+    classes: Sequence[int],
+    value_map: Mapping[int, int] | None = None,
+) -> IngestedMask:
+    """Read and store the ground truth of a volume; `value_map` takes the file's values to those of the schema."""
+    mask = read_nifti_mask(content, geometry, name=file_name, value_map=value_map)
+    check_mask_values(mask, classes)
+    return IngestedMask(kind, blobs.put(content), blobs.put(encode_mask(mask)))
+
+
+def scribble_values(classes: Sequence[int], unlabelled_value: int | None) -> dict[int, int] | None:
+    """The value map of a scribble file that calls unlabelled what is no class here (4 in ACDC)."""
+    if unlabelled_value is None:
+        return None
+    return {value: value for value in (*classes, UNLABELLED)} | {unlabelled_value: UNLABELLED}
+
+
+def record_volume(session: Session, project: Project, draft: VolumeDraft, ingested: IngestedVolume) -> Volume:
+    """The volume's row with its slices. The same file again, under the same patient and name, is the same volume."""
+    for what, value in (("patient", draft.patient), ("volume name", draft.name)):
+        if not 1 <= len(value.strip()) <= 200 or not value.isprintable():
+            raise ProjectSettingRefused(what, "1 to 200 printable characters", value)
+    patient = _patient(session, project, draft)
+    present = session.scalar(select(Volume).where(Volume.patient_id == patient.id, Volume.name == draft.name))
+    if present is not None:
+        if present.original_key != ingested.original_key:
+            raise VolumeExists(draft.patient, draft.name)
+        return present
+    image, pack = ingested.image, ingested.pack
+    volume = Volume(
+        project_id=project.id,
+        patient_id=patient.id,
+        name=draft.name,
+        group=draft.group,
+        original_name=ingested.file_name,
+        original_key=ingested.original_key,
+        original_sha256=blob_digest(ingested.original_key),
+        axis=image.geometry.axis,
+        depth=pack.depth,
+        height=pack.height,
+        width=pack.width,
+        channels=pack.channels,
+        dtype=pack.dtype,
+        slope=image.slope,
+        intercept=image.intercept,
+        spacing_mm=None if image.geometry.spacing_mm is None else list(image.geometry.spacing_mm),
+        affine=[list(row) for row in image.geometry.affine],
+        window_low=ingested.window[0],
+        window_high=ingested.window[1],
+        pack_key=pack.key,
+        pack_offsets=list(pack.offsets),
+    )
+    session.add(volume)
+    session.flush()
+    session.add_all(Slice(project_id=project.id, volume_id=volume.id, index=index) for index in range(pack.depth))
+    session.flush()
+    return volume
+
+
+def volume_geometry(volume: Volume) -> Geometry:
+    """Where the volume lies, as its file said."""
+    sizes = [volume.width, volume.height]  # of the two other axes of the file, the lower runs along a row
+    sizes.insert(volume.axis, volume.depth)
+    spacing = volume.spacing_mm
+    return Geometry(
+        shape=(sizes[0], sizes[1], sizes[2]),
+        axis=volume.axis,
+        affine=tuple(tuple(float(entry) for entry in row) for row in volume.affine),
+        spacing_mm=None if spacing is None else (spacing[0], spacing[1], spacing[2]),
+    )
+
+
+def volume_pack(volume: Volume) -> PlanePack:
+    """Where the volume's slices lie in its pack."""
+    return PlanePack(
+        volume.pack_key,
+        volume.dtype,
+        volume.depth,
+        volume.height,
+        volume.width,
+        volume.channels,
+        tuple(volume.pack_offsets),
+    )
+
+
+def list_volumes(session: Session, project: Project, split: Split | None = None) -> list[Volume]:
+    """The project's volumes by patient code and name."""
+    query = select(Volume).join(Patient).where(Volume.project_id == project.id)
+    if split is not None:
+        query = query.where(Patient.split == split)
+    return sorted(session.scalars(query), key=lambda volume: (volume.patient.code, volume.name))
+
+
+def find_volume(session: Session, reference: str) -> Volume:
+    """The volume with this id; raises RecordNotFound."""
+    try:
+        volume = session.get(Volume, uuid.UUID(reference))
+    except ValueError:
+        volume = None
+    if volume is None:
+        raise RecordNotFound("volume", reference)
+    return volume
+
+
+def find_slice(session: Session, reference: str) -> Slice:
+    """The slice with this id; raises RecordNotFound."""
+    try:
+        found = session.get(Slice, uuid.UUID(reference))
+    except ValueError:
+        found = None
+    if found is None:
+        raise RecordNotFound("slice", reference)
+    return found
+
+
+def list_slices(session: Session, volume: Volume) -> list[Slice]:
+    """The slices of a volume by index."""
+    return list(session.scalars(select(Slice).where(Slice.volume_id == volume.id).order_by(Slice.index)))
+
+
+def _patient(session: Session, project: Project, draft: VolumeDraft) -> Patient:
+    # The project's row is locked so that two uploads for a new patient do not both make it.
+    session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
+    patient = session.scalar(
+        select(Patient).where(Patient.project_id == project.id, Patient.code == draft.patient)
+    )
+    if patient is None:
+        patient = Patient(
+            project_id=project.id, code=draft.patient, split=draft.split, attributes=dict(draft.attributes)
+        )
+        session.add(patient)
+        session.flush()
+    elif patient.split != draft.split:
+        raise PatientSplitConflict(draft.patient, patient.split, draft.split)
+    return patient

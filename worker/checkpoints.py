@@ -1,0 +1,45 @@
+"""Weights and features to blobs and back; safetensors and plain arrays only, never pickle."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.torch import load, save
+from torch import Tensor
+
+from app.storage.blobs import BlobStore
+
+
+def save_weights(blobs: BlobStore, state: Mapping[str, Tensor]) -> str:
+    """Store a state dictionary and give back its key."""
+    return blobs.put(save({name: tensor.contiguous().cpu() for name, tensor in state.items()}))
+
+
+def load_weights(blobs: BlobStore, key: str) -> dict[str, Tensor]:
+    """The state dictionary under a key, on the CPU."""
+    weights: dict[str, Tensor] = load(blobs.get(key))
+    return weights
+
+
+def save_features(blobs: BlobStore, slice_ids: Sequence[uuid.UUID], features: npt.NDArray[np.float32]) -> str:
+    """Store the (N, D) features of N slices and give back their key."""
+    out = io.BytesIO()
+    np.savez(out, slice_ids=np.array([each.hex for each in slice_ids]), features=features)
+    return blobs.put(out.getvalue())
+
+
+def load_features(
+    blobs: BlobStore, key: str, slice_ids: Sequence[uuid.UUID]
+) -> npt.NDArray[np.float32] | None:
+    """The features of exactly these slices in this order; None when some of them were not there at the time."""
+    with np.load(io.BytesIO(blobs.get(key)), allow_pickle=False) as stored:
+        row_of = {each: row for row, each in enumerate(stored["slice_ids"].tolist())}
+        features: npt.NDArray[np.float32] = stored["features"]
+    rows = [row_of.get(each.hex) for each in slice_ids]
+    if None in rows:
+        return None
+    return features[rows]

@@ -1,0 +1,25 @@
+"""The device that a worker learns on, and what it is called in manifests."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import torch
+
+from app.settings import Settings
+
+
+def choose_device(settings: Settings) -> torch.device:
+    """The first GPU where there is one, else the CPU with as many threads as the settings say."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if settings.torch_threads:
+        torch.set_num_threads(settings.torch_threads)
+    return torch.device("cpu")
+
+
+def describe_device(device: torch.device) -> dict[str, Any]:
+    """Facts about the machine that a result depends on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {"device": device.type, "name": name, "threads": torch.get_num_threads(), "torch": torch.__version__}

@@ -1,0 +1,130 @@
+"""Judge a round's members and their ensemble on the test patients."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sqlalchemy.orm import Session
+
+from app.db.models import Metric, Model, Project, Round, Volume
+from app.errors import NoModelYet
+from app.names import Split
+from app.services import projects, rounds
+from worker.checkpoints import load_weights
+from worker.device import choose_device
+from worker.learning.configs import SegmentationConfig
+from worker.learning.metrics import score_volume
+from worker.learning.nets.unet import build_network
+from worker.learning.predict import predict_probabilities, resize_labels
+from worker.learning.shapes import ReferenceVolume
+from worker.references import iterate_references, list_references
+from worker.runner import Record, Work
+
+LabelArray = npt.NDArray[np.uint8]
+
+
+def run(work: Work) -> Record:
+    """Score every test volume that has a dense mask; the recorder closes the round."""
+    with work.database.reading() as session:
+        round_ = session.get_one(Round, work.round_id)
+        project = session.get_one(Project, work.project_id)
+        members = rounds.list_members(session, round_)
+        if not members:
+            raise NoModelYet(project.slug)
+    config = SegmentationConfig(**members[0].config)
+    networks = [build_network(load_weights(work.blobs, model.weights_key), config) for model in members]
+    device = choose_device(work.settings)
+    classes = [value for value in projects.class_values(project) if value != 0]
+    metrics: list[Metric] = []
+    judged = list_references(work.database, project, Split.TEST)
+    for done, (volume, reference) in enumerate(
+        iterate_references(work.database, work.blobs, judged, config.image_size)
+    ):
+        work.progress(done, len(judged), f"scoring {volume.patient.code} {volume.name}")
+        for member, prediction in _predict(networks, reference, config, device).items():
+            metrics += _score(round_, volume, reference, member, prediction, classes)
+    summary = summarise(metrics, members)
+
+    def record(session: Session) -> dict[str, Any]:
+        opened = rounds.record_evaluation(session, session.get_one(Round, round_.id), metrics, summary)
+        return {**summary, "next_round": None if opened is None else opened.number}
+
+    return record
+
+
+def summarise(metrics: Sequence[Metric], members: Sequence[Model]) -> dict[str, Any]:
+    """The figures of a round: Dice is the mean over classes, then volumes, then members; a miss counts as 0.
+
+    HD95 averages what could be measured, and the misses stand beside it.
+    """
+    by_member: dict[int | None, list[Metric]] = defaultdict(list)
+    for metric in metrics:
+        by_member[metric.member].append(metric)
+    dice = {member: _mean_dice(rows) for member, rows in by_member.items()}
+    single = [value for member, value in dice.items() if member is not None and value is not None]
+    validated = [model for model in members if model.metrics.get("validation_dice") is not None]
+    best = max(validated, key=lambda model: float(model.metrics["validation_dice"]), default=None)
+    hd95 = [row.hd95 for row in metrics if row.member is not None and row.hd95 is not None]
+    return {
+        "volumes": len({metric.volume_id for metric in metrics}),
+        "dice": fmean(single) if single else None,
+        "dice_by_member": {str(member): value for member, value in dice.items() if member is not None},
+        "dice_ensemble": dice.get(None),
+        "dice_best_on_validation": None if best is None else dice.get(best.member),
+        "hd95": fmean(hd95) if hd95 else None,
+        "hd95_unit": metrics[0].hd95_unit if metrics else None,
+        "misses": sum(row.missed for row in metrics if row.member is not None),
+    }
+
+
+def _mean_dice(rows: Sequence[Metric]) -> float | None:
+    by_volume: dict[Any, list[float]] = defaultdict(list)
+    for row in rows:
+        if row.dice is not None:
+            by_volume[row.volume_id].append(row.dice)
+    return fmean(fmean(values) for values in by_volume.values()) if by_volume else None
+
+
+def _predict(
+    networks: Sequence[torch.nn.Module], reference: ReferenceVolume, config: SegmentationConfig, device: torch.device
+) -> dict[int | None, LabelArray]:
+    """Member -> labels in native geometry; None is the ensemble, the mean of the members' probabilities."""
+    height, width = reference.reference.shape[1:]
+    each = [predict_probabilities([network], reference.images, config, device) for network in networks]
+    maps: dict[int | None, torch.Tensor] = dict(enumerate(each))
+    maps[None] = torch.stack(each).mean(dim=0)
+    return {
+        member: resize_labels(maps[member].argmax(dim=1).to(torch.uint8), (height, width)).cpu().numpy()
+        for member in maps
+    }
+
+
+def _score(
+    round_: Round,
+    volume: Volume,
+    reference: ReferenceVolume,
+    member: int | None,
+    prediction: LabelArray,
+    classes: Sequence[int],
+) -> list[Metric]:
+    return [
+        Metric(
+            round_id=round_.id,
+            volume_id=volume.id,
+            member=member,
+            split=volume.patient.split,
+            class_value=score.value,
+            dice=score.dice,
+            hd95=score.hd95,
+            hd95_unit=score.unit,
+            missed=score.missed,
+            slice_counts=[list(counts) for counts in score.slice_counts],
+        )
+        for score in score_volume(prediction, reference.reference, classes, reference.spacing)
+    ]

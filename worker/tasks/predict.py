@@ -1,0 +1,47 @@
+"""Predict the masks of volumes with a round's ensemble."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import torch
+from sqlalchemy.orm import Session
+
+from app.db.models import Project, Round
+from app.errors import NoModelYet
+from app.services import rounds
+from app.services.predictions import PredictedVolume, record_predictions
+from app.storage.masks import encode_mask
+from worker.checkpoints import load_weights
+from worker.dataset import load_volumes, read_planes
+from worker.device import choose_device
+from worker.learning.configs import SegmentationConfig
+from worker.learning.nets.unet import build_network
+from worker.learning.predict import predict_volume
+from worker.runner import Record, Work
+
+
+def run(work: Work) -> Record:
+    """Predict the volumes named in the payload, one at a time."""
+    with work.database.reading() as session:
+        round_ = session.get_one(Round, work.round_id)
+        members = rounds.list_members(session, round_)
+        if not members:
+            raise NoModelYet(session.get_one(Project, work.project_id).slug)
+        volumes = load_volumes(session, [uuid.UUID(each) for each in work.payload["volume_ids"]])
+    config = SegmentationConfig(**members[0].config)
+    networks = [build_network(load_weights(work.blobs, model.weights_key), config) for model in members]
+    device = choose_device(work.settings)
+    predicted = []
+    for done, volume in enumerate(volumes.values()):
+        work.progress(done, len(volumes), f"predicting {volume.patient.code} {volume.name}")
+        planes = torch.from_numpy(read_planes(work.blobs, volume, config.image_size))
+        mask = predict_volume(networks, planes, (volume.height, volume.width), config, device)
+        predicted.append(PredictedVolume(volume.id, work.blobs.put(encode_mask(mask))))
+
+    def record(session: Session) -> dict[str, Any]:
+        record_predictions(session, session.get_one(Round, round_.id), predicted)
+        return {"volumes": len(predicted), "round": round_.number}
+
+    return record

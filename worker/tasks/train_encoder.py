@@ -1,0 +1,59 @@
+"""Train the project's encoder on all train slices and keep their features."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.db.models import Model, Project, Round
+from app.names import ModelKind
+from app.protocols import load_protocol
+from app.services import rounds
+from worker.checkpoints import save_features, save_weights
+from worker.dataset import load_slice_pool, load_volumes
+from worker.device import choose_device, describe_device
+from worker.learning.configs import EncoderConfig
+from worker.learning.embed import build_encoder, embed_slices, fit_encoder
+from worker.runner import Record, Work
+
+
+def run(work: Work) -> Record:
+    """Train, embed, store; the recorder goes on to the proposal."""
+    with work.database.reading() as session:
+        round_ = session.get_one(Round, work.round_id)
+        project = session.get_one(Project, work.project_id)
+        pool = rounds.list_pool(session, project)
+        volumes = load_volumes(session, [each.volume_id for each in pool])
+    config = EncoderConfig(**dataclasses.asdict(load_protocol(project.protocol).encoder))
+    device = choose_device(work.settings)
+    slices = load_slice_pool(work.blobs, pool, volumes, config.image_size, work.progress)
+    fitted = fit_encoder(slices, config, project.seed, work.progress, device)
+    encoder = build_encoder(fitted.state, config, fitted.channels)
+    features = embed_slices(encoder, slices.images, config, device)
+    weights_key = save_weights(work.blobs, fitted.state)
+    features_key = save_features(work.blobs, [each.slice_id for each in pool], features)
+
+    def record(session: Session) -> dict[str, Any]:
+        model = Model(
+            project_id=project.id,
+            round_id=round_.id,
+            kind=ModelKind.ENCODER,
+            weights_key=weights_key,
+            features_key=features_key,
+            config=dataclasses.asdict(config),
+            manifest={
+                "seed": project.seed,
+                "start": fitted.start,
+                "warning": fitted.warning,
+                "channels": fitted.channels,
+                "slices": len(pool),
+                **describe_device(device),
+            },
+            metrics={"loss": list(fitted.losses)},
+        )
+        rounds.record_encoder(session, session.get_one(Round, round_.id), model)
+        return {"model_id": str(model.id), "start": fitted.start, "warning": fitted.warning}
+
+    return record

@@ -1,0 +1,108 @@
+"""Train the members of a round's ensemble on everything annotated so far."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.db.models import Model, Project, Round, Volume
+from app.errors import NothingLeft
+from app.names import ModelKind, Split, Supervision
+from app.protocols import SegmentationProtocol, load_protocol
+from app.services import projects, rounds
+from app.services.rounds import AnnotatedSlice
+from worker.checkpoints import save_weights
+from worker.dataset import load_labelled_slices, load_volumes
+from worker.device import choose_device, describe_device
+from worker.learning.configs import SegmentationConfig
+from worker.learning.seeding import derive_seed
+from worker.learning.train import FittedSegmentation, fit_segmentation
+from worker.references import iterate_references, list_references
+from worker.runner import Record, Work
+
+
+def run(work: Work) -> Record:
+    """Train each member that is not stored yet, storing it at once, so that a worker that dies loses one at most."""
+    with work.database.reading() as session:
+        round_ = session.get_one(Round, work.round_id)
+        project = session.get_one(Project, work.project_id)
+        annotated = rounds.training_set(session, round_)
+        if not annotated:
+            raise NothingLeft("no train slice is annotated, so there is nothing to learn from")
+        volumes = load_volumes(session, [each.volume_id for each in annotated])
+        pool_size = projects.count_slices(session, project)[Split.TRAIN]
+        protocol = load_protocol(project.protocol)
+        config = _config(project, protocol.segmentation, volumes, len(annotated) / pool_size)
+        trained = {model.member for model in rounds.list_members(session, round_)}
+    work.progress(0, 0, "reading slices")
+    judged = list_references(work.database, project, Split.VALIDATION)
+    references = iterate_references(work.database, work.blobs, judged, config.image_size)
+    validation = [reference for _, reference in references]
+    training = load_labelled_slices(work.database, work.blobs, annotated, volumes, config.image_size)
+    device = choose_device(work.settings)
+    for member in range(protocol.members):
+        if member in trained:
+            continue
+        seed = derive_seed(project.seed, "round", round_.number, "member", member)
+
+        def report(done: int, total: int, message: str, member: int = member) -> None:
+            text = f"member {member + 1} of {protocol.members}: {message}"
+            work.progress(member * total + done, protocol.members * total, text)
+
+        fitted = fit_segmentation(training, validation, config, seed, report, device)
+        model = _member(project, round_, member, seed, fitted, annotated, save_weights(work.blobs, fitted.state))
+        model.manifest |= describe_device(device)
+        work.keep(lambda session, model=model: session.add(model))
+
+    def record(session: Session) -> dict[str, Any]:
+        kept = session.get_one(Round, round_.id)
+        rounds.record_training(session, kept)
+        members = rounds.list_members(session, kept)
+        return {"members": [{"member": model.member, **model.metrics} for model in members]}
+
+    return record
+
+
+def _config(
+    project: Project, protocol: SegmentationProtocol, volumes: dict[Any, Volume], fraction: float
+) -> SegmentationConfig:
+    fields = dataclasses.asdict(protocol)
+    for name in ("iterations_per_fraction", "iterations_min", "iterations_max"):
+        del fields[name]
+    return SegmentationConfig(
+        network="unet" if project.supervision == Supervision.FULL else "dmpls",
+        classes=max(projects.class_values(project)) + 1,
+        channels=max(volume.channels for volume in volumes.values()),
+        iterations=protocol.iterations_for(fraction),
+        **fields,
+    )
+
+
+def _member(
+    project: Project,
+    round_: Round,
+    member: int,
+    seed: int,
+    fitted: FittedSegmentation,
+    annotated: Sequence[AnnotatedSlice],
+    weights_key: str,
+) -> Model:
+    return Model(
+        project_id=project.id,
+        round_id=round_.id,
+        kind=ModelKind.SEGMENTATION,
+        member=member,
+        weights_key=weights_key,
+        config=dataclasses.asdict(fitted.config),
+        manifest={"seed": seed, "annotation_versions": [str(each.version_id) for each in annotated]},
+        metrics={
+            "validation_dice": fitted.best_dice,
+            "best_step": fitted.best_step,
+            "history": [list(entry) for entry in fitted.history],
+            "seconds": round(fitted.seconds, 3),
+            "validation_seconds": round(fitted.validation_seconds, 3),
+        },
+    )
