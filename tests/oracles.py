@@ -1,0 +1,233 @@
+"""Slow twins of the learning core: every loss, metric and selection rule again, in plain loops."""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import combinations
+
+import numpy as np
+from torch import Tensor
+
+# --- Segmentation: losses and metrics --------------------------------------------------------------------------------
+
+
+def loop_softmax(logits: np.ndarray) -> np.ndarray:
+    """(B, C, H, W) logits to probabilities, pixel by pixel."""
+    result = np.zeros(logits.shape)
+    for b, h, w in np.ndindex(logits.shape[0], *logits.shape[2:]):
+        values = [float(value) for value in logits[b, :, h, w]]
+        highest = max(values)
+        powers = [math.exp(value - highest) for value in values]
+        result[b, :, h, w] = [power / sum(powers) for power in powers]
+    return result
+
+
+def loop_partial_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    probabilities = loop_softmax(logits)
+    total, count = 0.0, 0
+    for b, h, w in np.ndindex(labels.shape):
+        if labels[b, h, w] != 255:
+            total -= math.log(probabilities[b, labels[b, h, w], h, w])
+            count += 1
+    return total / max(count, 1)
+
+
+def loop_batch_dice_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    losses = []
+    for value in range(probabilities.shape[1]):
+        overlap = predicted = present = 0.0
+        for b, h, w in np.ndindex(labels.shape):
+            if labels[b, h, w] == 255:
+                continue
+            p, y = float(probabilities[b, value, h, w]), float(labels[b, h, w] == value)
+            overlap += p * y
+            predicted += p * p
+            present += y * y
+        losses.append(1 - (2 * overlap + 1e-5) / (predicted + present + 1e-5))
+    return sum(losses) / len(losses)
+
+
+def loop_dmpls_loss(
+    main: np.ndarray, auxiliary: np.ndarray, labels: np.ndarray, share: float, pseudo_weight: float
+) -> float:
+    first, second = loop_softmax(main), loop_softmax(auxiliary)
+    pseudo = np.zeros(labels.shape, dtype=np.int64)
+    for b, h, w in np.ndindex(labels.shape):
+        mixed = [share * p + (1 - share) * q for p, q in zip(first[b, :, h, w], second[b, :, h, w], strict=True)]
+        pseudo[b, h, w] = mixed.index(max(mixed))
+    supervised = loop_partial_cross_entropy(main, labels) + loop_partial_cross_entropy(auxiliary, labels)
+    consistent = loop_batch_dice_loss(first, pseudo) + loop_batch_dice_loss(second, pseudo)
+    return supervised / 2 + pseudo_weight * consistent / 2
+
+
+def loop_counts(prediction: np.ndarray, reference: np.ndarray, value: int) -> list[tuple[int, int, int]]:
+    """True positives, false positives and false negatives of one class, slice by slice."""
+    rows = []
+    for z in range(reference.shape[0]):
+        hits = alarms = omissions = 0
+        for h, w in np.ndindex(reference.shape[1:]):
+            if reference[z, h, w] == 255:
+                continue
+            said, true = prediction[z, h, w] == value, reference[z, h, w] == value
+            hits += bool(said and true)
+            alarms += bool(said and not true)
+            omissions += bool(true and not said)
+        rows.append((hits, alarms, omissions))
+    return rows
+
+
+def loop_surface(mask: np.ndarray, *, in_plane: bool) -> list[tuple[int, int, int]]:
+    """Voxels of a (Z, H, W) mask with a face neighbour that is not in it."""
+    moves = [(0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)] + ([] if in_plane else [(1, 0, 0), (-1, 0, 0)])
+    inside = {tuple(int(i) for i in index) for index in np.argwhere(mask)}
+    return [p for p in inside if any((p[0] + z, p[1] + y, p[2] + x) not in inside for z, y, x in moves)]
+
+
+def loop_hd95(prediction: np.ndarray, reference: np.ndarray, spacing: tuple[float, float, float]) -> float | None:
+    if not prediction.any() or not reference.any():
+        return None
+    in_plane = prediction.shape[0] == 1
+    first, second = (loop_surface(mask, in_plane=in_plane) for mask in (prediction, reference))
+
+    def directed(points: list[tuple[int, int, int]], others: list[tuple[int, int, int]]) -> float:
+        nearest = [
+            min(math.sqrt(sum(((a - b) * s) ** 2 for a, b, s in zip(p, q, spacing, strict=True))) for q in others)
+            for p in points
+        ]
+        ordered = sorted(nearest)
+        position = 0.95 * (len(ordered) - 1)
+        low = math.floor(position)
+        high = min(low + 1, len(ordered) - 1)
+        return ordered[low] + (position - low) * (ordered[high] - ordered[low])
+
+    return max(directed(first, second), directed(second, first))
+
+
+# --- Contrastive learning and selection ------------------------------------------------------------------------------
+
+
+def nt_xent_by_loops(first: Tensor, second: Tensor, temperature: float) -> float:
+    views = [*first.tolist(), *second.tolist()]
+    slices = len(first)
+    total = 0.0
+    for i, anchor in enumerate(views):
+        partner = (i + slices) % (2 * slices)
+        others = [math.exp(_cosine(anchor, view) / temperature) for k, view in enumerate(views) if k != i]
+        total -= math.log(math.exp(_cosine(anchor, views[partner]) / temperature) / sum(others))
+    return total / (2 * slices)
+
+
+def group_loss_by_loops(
+    first: Tensor,
+    second: Tensor,
+    related: Callable[[int, int], bool],
+    patients: Sequence[int],
+    temperature: float,
+    anchors: str = "both",
+) -> float:
+    """Eq. 4 view by view; `related(a, b)` speaks of slices."""
+    views = [*first.tolist(), *second.tolist()]
+    slices = len(first)
+    chosen = range(slices) if anchors == "first" else range(2 * slices)
+    total = 0.0
+    for i in chosen:
+        positives, denominator = [], 0.0
+        for k in range(2 * slices):
+            if k == i:
+                continue
+            similarity = math.exp(_cosine(views[i], views[k]) / temperature)
+            in_group = k % slices == i % slices or related(i % slices, k % slices)
+            if in_group:
+                positives.append(similarity)
+            if in_group or patients[k % slices] != patients[i % slices]:
+                denominator += similarity
+        total += sum(-math.log(positive / denominator) for positive in positives) / len(positives)
+    return total / len(chosen)
+
+
+def legacy_group_loss_by_loops(first: Tensor, second: Tensor, groups: Sequence[int], temperature: float) -> float:
+    """Every one of the 2B - 1 other views is a positive, with itself and the views outside the group below it."""
+    views = [*first.tolist(), *second.tolist()]
+    slices = len(first)
+    total, terms = 0.0, 0
+    for i in range(2 * slices):
+        outside = sum(
+            math.exp(_cosine(views[i], views[k]) / temperature)
+            for k in range(2 * slices)
+            if groups[k % slices] != groups[i % slices]
+        )
+        for s in range(2 * slices):
+            if s != i:
+                positive = math.exp(_cosine(views[i], views[s]) / temperature)
+                total -= math.log(positive / (positive + outside))
+                terms += 1
+    assert terms == 2 * slices * (2 * slices - 1)
+    return total / terms
+
+
+def k_center_greedy_by_loops(
+    points: Sequence[Sequence[float]], centres: Sequence[int], available: Sequence[int], budget: int
+) -> tuple[list[int], float]:
+    """Picks and cover radius, every distance measured anew for every pick; there must be a centre."""
+    chosen = list(centres)
+    picks: list[int] = []
+    for _ in range(min(budget, len(available))):
+        best, best_distance = -1, -1.0
+        for candidate in sorted(available):
+            if candidate in picks:
+                continue
+            distance = min(math.dist(points[candidate], points[centre]) for centre in chosen)
+            if distance > best_distance:
+                best, best_distance = candidate, distance
+        picks.append(best)
+        chosen.append(best)
+    return picks, max(min(math.dist(point, points[centre]) for centre in chosen) for point in points)
+
+
+def best_cover_radius(points: Sequence[Sequence[float]], centres: Sequence[int], budget: int) -> float:
+    """The least cover radius that any `budget` further centres reach, by trying all."""
+    return min(
+        max(min(math.dist(point, points[centre]) for centre in (*centres, *extra)) for point in points)
+        for extra in combinations(range(len(points)), budget)
+    )
+
+
+def possible_mates(
+    relation: str, anchor: int, taken: set[int], patients: Sequence[int], volumes: Sequence[int], z: Sequence[int]
+) -> set[int]:
+    """The slices that may fill the place of `relation` in the anchor's group, fallbacks included."""
+    slices = range(len(z))
+    volume_mates = {k for k in slices if volumes[k] == volumes[anchor]} - taken
+    patient_mates = {k for k in slices if patients[k] == patients[anchor]} - taken
+    neighbours = {k for k in volume_mates if abs(z[k] - z[anchor]) == 1}
+    if relation == "slice":
+        return neighbours or volume_mates or patient_mates
+    if relation == "volume":
+        return volume_mates or patient_mates
+    return patient_mates
+
+
+def gaussian_blur_by_loops(picture: Sequence[Sequence[float]], sigma: float) -> list[list[float]]:
+    """5 x 5 Gaussian with mirrored edges."""
+    size = len(picture)
+
+    def mirrored(place: int) -> int:
+        place = abs(place)
+        return place if place < size else 2 * (size - 1) - place
+
+    weights = [math.exp(-(offset**2) / (2 * sigma**2)) for offset in range(-2, 3)]
+    whole = sum(weights) ** 2
+    return [
+        [
+            sum(
+                weights[dy + 2] * weights[dx + 2] * picture[mirrored(y + dy)][mirrored(x + dx)] / whole
+                for dy in range(-2, 3)
+                for dx in range(-2, 3)
+            )
+            for x in range(size)
+        ]
+        for y in range(size)
+    ]
+
+
+def _cosine(a: Sequence[float], b: Sequence[float]) -> float:
+    return sum(p * q for p, q in zip(a, b, strict=True)) / (math.hypot(*a) * math.hypot(*b))
