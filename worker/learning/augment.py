@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from worker.learning.errors import ShapeError
+from worker.learning.shapes import as_unit_floats
 
 CROP_AREA = (0.8, 1.0)  # part of the picture
 CROP_RATIO = (3 / 4, 4 / 3)  # width over height
@@ -34,13 +35,8 @@ def contrastive_views(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     if images.ndim != 4 or images.shape[2] != images.shape[3]:
         raise ShapeError("images", "(B, C, S, S)", images.shape)
-    twice = unit_range(images).repeat(2, 1, 1, 1)
+    twice = as_unit_floats(images).repeat(2, 1, 1, 1)
     return _erase(_blur(_warp(twice, generator), generator), generator)
-
-
-def unit_range(images: Tensor) -> Tensor:
-    """Give float32 images in [0, 1]: uint8 is divided by 255, floats pass as they are."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 
 def _uniform(shape: tuple[int, ...], limits: tuple[float, float], generator: torch.Generator) -> Tensor:

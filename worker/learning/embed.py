@@ -9,15 +9,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from worker.learning.augment import contrastive_views, unit_range
+from worker.learning.augment import contrastive_views
 from worker.learning.configs import EncoderConfig
-from worker.learning.errors import NonFiniteError, PoolStructureError, ShapeError, TrainingDivergedError
+from worker.learning.errors import NonFiniteError, ShapeError, TrainingDivergedError
 from worker.learning.losses.contrastive import total_loss
 from worker.learning.nets.encoder import FEATURES, ContrastiveEncoder, find_imagenet_weights, load_imagenet
 from worker.learning.precision import autocast, memory_format
 from worker.learning.samplers import SliceOrder, draw_epoch, flatten_groups, sort_slices
 from worker.learning.seeding import seeded_initialisation, torch_generator
-from worker.learning.shapes import Progress, SlicePool
+from worker.learning.shapes import Progress, SlicePool, as_unit_floats
 
 NO_WEIGHTS = "ImageNet weights could not be had, so the encoder started from scratch."
 
@@ -108,7 +108,7 @@ def embed_slices(
     features = np.empty((len(images), FEATURES), dtype=np.float32)
     with torch.inference_mode():
         for start in range(0, len(images), config.embed_batch):
-            batch = unit_range(images[start : start + config.embed_batch].to(device))
+            batch = as_unit_floats(images[start : start + config.embed_batch].to(device))
             features[start : start + len(batch)] = encoder.features(batch).cpu().numpy()
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
@@ -131,10 +131,8 @@ def _start_encoder(
 
 def _check_pool(pool: SlicePool, config: EncoderConfig) -> SliceOrder:
     size = config.image_size
-    if pool.images.ndim != 4 or pool.images.shape[2:] != (size, size):
+    if pool.images.shape[2:] != (size, size):
         raise ShapeError("images of the pool", f"(N, C, {size}, {size})", pool.images.shape)
-    if len(pool.images) != len(pool.patient_ids):
-        raise PoolStructureError(f"{len(pool.images)} images but {len(pool.patient_ids)} patient ids")
     if pool.images.is_floating_point():
         bad = torch.nonzero(~torch.isfinite(pool.images).flatten(1).all(dim=1))
         if len(bad):

@@ -118,7 +118,7 @@ def _read_weights(path: Path) -> Mapping[str, Tensor]:
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, OSError, EOFError) as error:
+    except (UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError) as error:
         raise WeightsError(path, "it is not a file of plain torch weights") from error
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise WeightsError(path, "it is not a dictionary of tensors")

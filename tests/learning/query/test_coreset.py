@@ -1,0 +1,176 @@
+"""K-Center Greedy against a loop-written twin, the 2-approximation, and carried distances."""
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.oracles import best_cover_radius, k_center_greedy_by_loops
+from worker.learning.errors import BudgetError, NonFiniteError, NothingToPickError, ShapeError
+from worker.learning.query.coreset import carry_distances, cover_radius, k_center_greedy
+
+
+@st.composite
+def rounds(draw):
+    """Whole-numbered points (ties and duplicates are common), centres among them, and what is available."""
+    size = draw(st.integers(2, 9))
+    points = draw(st.lists(st.tuples(*[st.integers(-3, 3)] * 2), min_size=size, max_size=size))
+    roles = draw(st.lists(st.sampled_from("aaac-"), min_size=size, max_size=size))
+    roles[draw(st.integers(0, size - 1))] = "c"
+    annotated = np.array([role == "c" for role in roles])
+    available = np.array([role == "a" for role in roles])
+    return np.array(points, dtype=np.float32), annotated, available
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@given(rounds(), st.integers(1, 6))
+@settings(max_examples=120, deadline=None)
+def test_picks_and_radius_equal_the_twin(drawn, budget):
+    points, annotated, available = drawn
+    if not available.any():
+        return
+    picks = k_center_greedy(points, annotated, available, budget, rng())
+    expected, radius = k_center_greedy_by_loops(
+        points.tolist(), np.flatnonzero(annotated).tolist(), np.flatnonzero(available).tolist(), budget
+    )
+    assert list(picks.indices) == expected
+    assert picks.cover_radius == pytest.approx(radius, abs=1e-5)
+
+
+@given(rounds(), st.integers(1, 3))
+@settings(max_examples=60, deadline=None)
+def test_cover_radius_is_within_twice_the_best(drawn, budget):
+    points, annotated, _ = drawn
+    free = ~annotated
+    if free.sum() < budget:
+        return
+    picks = k_center_greedy(points, annotated, free, budget, rng())
+    best = best_cover_radius(points.tolist(), np.flatnonzero(annotated).tolist(), budget)
+    assert picks.cover_radius <= 2 * best + 1e-5
+
+
+@given(rounds(), st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
+def test_values_never_rise_and_no_slice_is_picked_twice(drawn, budget):
+    points, annotated, available = drawn
+    if not available.any():
+        return
+    picks = k_center_greedy(points, annotated, available, budget, rng())
+    assert len(set(picks.indices)) == len(picks.indices) == min(budget, available.sum())
+    assert available[list(picks.indices)].all()
+    assert list(picks.values) == sorted(picks.values, reverse=True)
+
+
+@pytest.mark.parametrize("budgets", [(3, 4, 5), (1, 1, 10)])
+def test_rounds_with_carried_distances_equal_one_run_from_scratch(budgets):
+    features = rng(1).standard_normal((80, 16)).astype(np.float32)
+    start = np.arange(80) % 20 == 0
+    whole = k_center_greedy(features, start, ~start, sum(budgets), rng())
+    annotated, carried, indices, values = start, None, [], []
+    for budget in budgets:
+        before = carried
+        carried = carry_distances(features, annotated, carried)
+        assert before is None or (carried.squared <= before.squared).all()
+        picks = k_center_greedy(features, annotated, ~annotated, budget, rng(), carried)
+        indices += picks.indices
+        values += picks.values
+        annotated = annotated.copy()
+        annotated[list(picks.indices)] = True
+    assert (tuple(indices), tuple(values)) == (whole.indices, whole.values)
+    assert picks.cover_radius == whole.cover_radius == cover_radius(features, annotated)
+
+
+def test_a_withdrawn_centre_is_not_carried_on():
+    features = np.array([[0.0], [1], [10]], dtype=np.float32)
+    carried = carry_distances(features, np.array([True, False, True]))
+    fresh = carry_distances(features, np.array([True, False, False]), carried)
+    assert fresh.squared.tolist() == [0, 1, 100]
+
+
+def test_five_points_on_a_line():
+    features = np.array([[0.0], [1], [2], [8], [9]], dtype=np.float32)
+    annotated = np.array([True, False, False, False, False])
+    picks = k_center_greedy(features, annotated, ~annotated, 2, rng())
+    assert picks.indices == (4, 2)
+    assert picks.values == (9, 2)
+    assert picks.nearest == (0, 0)
+    assert picks.cover_radius == 1
+
+
+def test_first_centre_is_drawn_from_the_generator():
+    features = rng(5).standard_normal((50, 4)).astype(np.float32)
+    nothing, available = np.zeros(50, dtype=bool), np.arange(50) % 2 == 0
+    firsts = {k_center_greedy(features, nothing, available, 1, rng(seed)).indices[0] for seed in range(30)}
+    assert len(firsts) > 5
+    assert all(first % 2 == 0 for first in firsts)
+    picks = k_center_greedy(features, nothing, available, 3, rng(7))
+    assert picks == k_center_greedy(features, nothing, available, 3, rng(7))
+    assert picks.nearest[0] is None
+    assert picks.values[0] == 0
+    assert picks.nearest[1] == picks.indices[0]
+
+
+def test_duplicates_are_picked_once_each_in_index_order():
+    features = np.tile(rng(2).standard_normal((1, 33)).astype(np.float32) * 100, (9, 1))
+    annotated = np.arange(9) == 4
+    picks = k_center_greedy(features, annotated, ~annotated, 8, rng())
+    assert picks.indices == (0, 1, 2, 3, 5, 6, 7, 8)
+    assert picks.values == (0,) * 8
+
+
+def test_a_large_common_offset_changes_no_pick():
+    features = rng(3).integers(-50, 50, (60, 8)).astype(np.float32)
+    annotated = np.arange(60) < 2
+    plain = k_center_greedy(features, annotated, ~annotated, 20, rng())
+    assert k_center_greedy(features + 100_000, annotated, ~annotated, 20, rng()) == plain
+
+
+def test_a_budget_beyond_the_pool_picks_all_that_is_available():
+    features = rng().standard_normal((6, 3)).astype(np.float32)
+    annotated, available = np.arange(6) == 0, np.isin(np.arange(6), (1, 3))
+    picks = k_center_greedy(features, annotated, available, 99, rng())
+    assert sorted(picks.indices) == [1, 3]
+    assert picks.cover_radius == cover_radius(features, annotated | available)
+
+
+def test_cover_radius_without_a_centre_is_unknown():
+    assert cover_radius(np.zeros((3, 2)), np.zeros(3, dtype=bool)) is None
+
+
+def test_bad_input_is_refused():
+    features, none, every = np.zeros((4, 2)), np.zeros(4, dtype=bool), np.ones(4, dtype=bool)
+    with pytest.raises(BudgetError, match="0 slices"):
+        k_center_greedy(features, none, every, 0, rng())
+    with pytest.raises(NothingToPickError, match="None of the 4"):
+        k_center_greedy(features, every, none, 1, rng())
+    with pytest.raises(ShapeError, match=r"\(4, D\)"):
+        k_center_greedy(features[:3], none, every, 1, rng())
+    features[2, 1] = np.nan
+    with pytest.raises(NonFiniteError, match=r"\(2, 1\)"):
+        k_center_greedy(features, none, every, 1, rng())
+
+
+def test_the_papers_largest_round_takes_a_moment():
+    """581 of 1454 slices: about 0.1 s on one quiet core; the best of three, since cores are shared."""
+    features = rng().standard_normal((1454, 512)).astype(np.float32)
+    nothing = np.zeros(1454, dtype=bool)
+    spent = []
+    for _ in range(3):
+        start = time.thread_time()
+        picks = k_center_greedy(features, nothing, ~nothing, 581, rng())
+        spent.append(time.thread_time() - start)
+    assert len(picks.indices) == 581
+    assert min(spent) < 0.6
+
+
+@pytest.mark.parametrize("array", [np.float64, np.float16])
+def test_other_float_widths_pick_as_float32(array):
+    features = rng().integers(0, 9, (20, 3)).astype(np.float32)
+    annotated = np.arange(20) == 0
+    expected = k_center_greedy(features, annotated, ~annotated, 5, rng())
+    assert k_center_greedy(features.astype(array), annotated, ~annotated, 5, rng()) == expected

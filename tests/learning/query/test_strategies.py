@@ -1,0 +1,117 @@
+"""Every rule of the table, and what each baseline promises."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from worker.learning.errors import BudgetError, ConfigError, NothingToPickError
+from worker.learning.query.coreset import k_center_greedy
+from worker.learning.query.pool import QueryPool
+from worker.learning.query.strategies import STRATEGIES
+
+VOLUMES, SLICES = 6, 10
+SIZE = VOLUMES * SLICES
+
+
+def make_pool(annotated: tuple[int, ...] = (), skipped: tuple[int, ...] = (), scale: float = 1.0) -> QueryPool:
+    volumes = np.arange(SIZE) // SLICES
+    centres = np.isin(np.arange(SIZE), annotated)
+    generator = np.random.default_rng(0)
+    features = generator.standard_normal((SIZE, 12)) * np.linspace(1, scale, SIZE)[:, None]
+    pixels = generator.integers(0, 255, (SIZE, 1, 4, 4), dtype=np.uint8)
+    return QueryPool(
+        patient_ids=volumes // 2,
+        volume_ids=volumes,
+        z=np.arange(SIZE) % SLICES,
+        annotated=centres,
+        available=~centres & ~np.isin(np.arange(SIZE), skipped),
+        feature_reader=lambda: features,
+        pixel_reader=lambda: pixels,
+    )
+
+
+def pick(name: str, pool: QueryPool, budget: int, seed: int = 0, **config: object):
+    return STRATEGIES[name](pool, budget, config, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_picks_are_distinct_available_and_repeatable(name):
+    pool = make_pool(annotated=(3, 17), skipped=(5,))
+    picks = pick(name, pool, 12)
+    assert len(set(picks.indices)) == 12
+    assert pool.available[list(picks.indices)].all()
+    assert len(picks.values) == len(picks.nearest) == 12
+    assert pick(name, pool, 12) == picks
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_another_seed_starts_elsewhere(name):
+    assert len({pick(name, make_pool(), 1, seed).indices for seed in range(12)}) > 3
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_too_large_a_budget_picks_all_and_an_empty_pool_is_refused(name):
+    assert len(pick(name, make_pool(annotated=(1,)), 1000).indices) == SIZE - 1
+    with pytest.raises(NothingToPickError):
+        pick(name, make_pool(annotated=tuple(range(SIZE))), 1)
+    with pytest.raises(BudgetError):
+        pick(name, make_pool(), 0)
+    with pytest.raises(ConfigError, match="colour"):
+        pick(name, make_pool(), 1, colour="red")
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_the_only_slice_left_is_picked(name):
+    left = 42
+    pool = make_pool(annotated=tuple(index for index in range(SIZE) if index != left))
+    assert pick(name, pool, 3).indices == (left,)
+
+
+def test_gcl_measures_features_and_coreset_measures_pixels():
+    pool = make_pool(annotated=(0,))
+    pixels = pool.pixels().reshape(SIZE, -1).astype(np.float32)
+    for name, space in (("gcl", pool.encoder_features()), ("coreset-pixels", pixels)):
+        expected = k_center_greedy(space, pool.annotated, pool.available, 5, np.random.default_rng(0))
+        assert pick(name, pool, 5) == expected
+    assert pick("gcl", pool, 5).indices != pick("coreset-pixels", pool, 5).indices
+
+
+def test_normalised_features_forget_their_length():
+    same = pick("gcl", make_pool((0,)), 8, normalise=True).indices
+    assert pick("gcl", make_pool((0,), scale=9), 8, normalise=True).indices == same
+    assert pick("gcl", make_pool((0,), scale=9), 8).indices != same
+
+
+def test_random_is_even_over_the_pool():
+    pool = make_pool()
+    counts = Counter(index for seed in range(600) for index in pick("random", pool, 6, seed).indices)
+    assert min(counts[index] for index in range(SIZE)) > 30
+    assert max(counts.values()) < 100
+
+
+def test_per_volume_takes_one_of_each_in_turn():
+    picks = pick("random-per-volume", make_pool(), 2 * VOLUMES)
+    turns = [[index // SLICES for index in picks.indices[start : start + VOLUMES]] for start in (0, VOLUMES)]
+    assert [sorted(turn) for turn in turns] == [list(range(VOLUMES))] * 2
+    assert picks.values == (0,) * VOLUMES + (1,) * VOLUMES
+
+
+def test_per_volume_serves_the_least_annotated_volumes_first():
+    annotated = (0, 1, 10, 20, 30)  # two in volume 0, one each in 1 to 3, none in 4 and 5
+    order = [index // SLICES for index in pick("random-per-volume", make_pool(annotated), 8).indices]
+    assert set(order[:2]) == {4, 5}
+    assert sorted(order[2:7]) == [1, 2, 3, 4, 5]
+
+
+def test_by_position_covers_every_stratum():
+    picks = pick("random-by-position", make_pool(), SLICES)
+    # Six volumes of ten slices cut into ten strata: one pick at each position.
+    assert sorted(index % SLICES for index in picks.indices) == list(range(SLICES))
+    assert sorted(picks.values) == pytest.approx([place / (SLICES - 1) for place in range(SLICES)])
+
+
+def test_a_lone_slice_of_a_volume_stands_in_the_middle():
+    one = np.array([True])
+    pool = QueryPool(np.array([0]), np.array([4]), np.array([7]), ~one, one)
+    assert pick("random-by-position", pool, 1).values == (0.5,)
