@@ -30,13 +30,21 @@ POLLING_INTERVAL_S = 0.1
 
 
 class _FolderChannel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
-    """Messages that appear whole: the transport it extends writes in place, and a reader may take half a message."""
+    """Files that appear whole: the transport it extends writes in place, and a reader may take half a message."""
 
     def _put(self, queue: str, payload: dict[str, Any], **_options: object) -> None:
         final = Path(self.data_folder_out) / f"{time.monotonic_ns() // 1_000_000}_{uuid.uuid4()}.{queue}.msg"
         unfinished = final.with_suffix(".part")
         unfinished.write_text(dumps(payload), encoding="utf-8")
         unfinished.rename(final)
+
+    def _queue_bind(self, *_binding: object) -> None:
+        # Routes are fixed, so there is no table of them in a file, which processes that start together would tear.
+        pass
+
+    def get_table(self, exchange: str) -> list[tuple[str, str, str]]:
+        """The routes of an exchange as (routing key, pattern, queue): each queue has an exchange of its name."""
+        return [(exchange, "", exchange)]
 
 
 class FolderTransport(filesystem.Transport):  # type: ignore[misc]  # kombu has no types
@@ -52,13 +60,11 @@ def make_celery(settings: Settings) -> Celery:
     """The Celery app of this house, for senders and workers alike; the folder broker's folder is made here."""
     celery = Celery("nextslice", set_as_current=False)
     celery.conf.update(
-        broker_url=settings.broker_url or "folder://",
+        broker_url=settings.broker_url or "folder://localhost//",
         broker_transport_options=_transport_options(settings),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # a worker waits for its broker as long as it takes
-        # Through the nameless exchange a message goes to the queue of its routing key, with no table of bindings that
-        # two processes could write at once.
-        task_queues=[MessageQueue(str(queue), Exchange(""), routing_key=str(queue)) for queue in Queue],
+        task_queues=[MessageQueue(str(queue), Exchange(str(queue)), routing_key=str(queue)) for queue in Queue],
         task_default_queue=str(Queue.CPU),
         task_acks_late=False,  # the row, not the message, survives a crash; a message given out twice would be noise
         task_ignore_result=True,
@@ -97,6 +103,6 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
     return {
         "data_folder_in": str(folder),
         "data_folder_out": str(folder),
-        "control_folder": str(folder / "control"),
+        "control_folder": str(folder),
         "polling_interval": POLLING_INTERVAL_S,
     }

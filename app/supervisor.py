@@ -57,6 +57,7 @@ class Supervisor:
         self._module = module
         self._children = [_Child(queue) for queue in queues]
         self._logs = settings.home.resolve() / "logs"
+        self._grace_s = STOP_GRACE_S
         self._stopping = threading.Event()
         # Linux sends the death signal when the *thread* that started a child ends: one thread starts them all, and
         # lives as long as they do.
@@ -73,8 +74,9 @@ class Supervisor:
         self._logs.mkdir(parents=True, exist_ok=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop the workers, which put their jobs back, and wait for them; what still runs after a while is killed."""
+    def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        """Stop the workers, which put their jobs back, and wait for them; what still runs after `grace_s` is killed."""
+        self._grace_s = grace_s
         self._stopping.set()
         self._thread.join()
 
@@ -119,7 +121,7 @@ class Supervisor:
         for process in running:
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGQUIT)  # Celery's cold shutdown: it does not wait for a job to end
-        deadline = time.monotonic() + STOP_GRACE_S
+        deadline = time.monotonic() + self._grace_s
         for process in running:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, deadline - time.monotonic()))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -15,6 +17,7 @@ from sqlalchemy.engine import make_url
 
 from app.db.models import Base
 from app.db.session import Database
+from app.log import configure_logging
 
 POSTGRES_SERVER = os.environ.get("NEXTSLICE_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
 REDIS_SERVER = os.environ.get("NEXTSLICE_TEST_REDIS", "redis://127.0.0.1:6379")
@@ -27,6 +30,12 @@ def make_schema(database: Database) -> None:
     Base.metadata.create_all(database.engine)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def logging_as_in_service() -> None:
+    """Logs are made as the service makes them, and kept out of the tests' output."""
+    configure_logging(stream=io.StringIO())
+
+
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with the schema in it, copied for each test: making the tables takes longer than a copy."""
@@ -36,16 +45,17 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_template() -> Iterator[str]:
-    """The name of a PostgreSQL database with the schema in it; skips where no server answers."""
-    name = f"nextslice_template_{uuid.uuid4().hex}"
+def postgres_of_session() -> Iterator[str]:
+    """The URL of a PostgreSQL database of this test run's own, dropped afterwards; skips where no server answers."""
+    name = f"nextslice_test_{uuid.uuid4().hex}"
     try:
-        _administer(f'CREATE DATABASE "{name}" TEMPLATE template0')
+        _administer(POSTGRES_SERVER, f'CREATE DATABASE "{name}" TEMPLATE template0')
     except psycopg.OperationalError as error:
         pytest.skip(f"no PostgreSQL on this machine ({str(error).splitlines()[0]})")
-    _make_schema_in(_postgres_url(name))
-    yield name
-    _administer(f'DROP DATABASE "{name}" WITH (FORCE)')
+    url = make_url(POSTGRES_SERVER).set(database=name).render_as_string(hide_password=False)
+    _make_schema_in(url)
+    yield url
+    _administer(POSTGRES_SERVER, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture
@@ -57,12 +67,10 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgres_url(postgres_template: str) -> Iterator[str]:
-    """The URL of this test's own PostgreSQL database, schema included; dropped afterwards."""
-    name = f"nextslice_test_{uuid.uuid4().hex}"
-    _administer(f'CREATE DATABASE "{name}" TEMPLATE "{postgres_template}" STRATEGY file_copy')
-    yield _postgres_url(name)
-    _administer(f'DROP DATABASE "{name}" WITH (FORCE)')
+def postgres_url(postgres_of_session: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database with the schema and no rows; making one a test would take a second each."""
+    yield postgres_of_session
+    _administer(postgres_of_session, _DISCONNECT_OTHERS, _DELETE_ALL_ROWS)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -103,10 +111,25 @@ def _make_schema_in(url: str) -> None:
     database.dispose()
 
 
-def _postgres_url(name: str) -> str:
-    return make_url(POSTGRES_SERVER).set(database=name).render_as_string(hide_password=False)
+def _administer(url: str, *statements: LiteralString) -> None:
+    with psycopg.connect(url, autocommit=True, connect_timeout=3) as connection:
+        for statement in statements:
+            connection.execute(statement)
 
 
-def _administer(statement: str) -> None:
-    with psycopg.connect(POSTGRES_SERVER, autocommit=True, connect_timeout=3) as connection:
-        connection.execute(statement)
+# A worker that a test killed may have left a transaction open, whose locks would stand in the way.
+_DISCONNECT_OTHERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND state LIKE 'idle in transaction%'
+"""
+_DELETE_ALL_ROWS = """
+    DO $$
+    DECLARE name text;
+    BEGIN
+        SET LOCAL synchronous_commit = off;
+        SET LOCAL session_replication_role = replica;  -- foreign keys need not be looked at where every row goes
+        FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version' LOOP
+            EXECUTE format('DELETE FROM %I', name);
+        END LOOP;
+    END $$
+"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -33,9 +34,7 @@ def add_project(session: Session, slug: str = "hearts") -> Project:
 
 def add_round(session: Session, project: Project, state: RoundState = RoundState.TRAINING) -> Round:
     """The first round of a project."""
-    opened = Round(
-        project_id=project.id, number=1, budget_percent=2.0, target=1, state=state, strategy="gcl", seed=7
-    )
+    opened = Round(project_id=project.id, number=1, budget_percent=2.0, target=1, state=state, strategy="gcl", seed=7)
     session.add(opened)
     session.flush()
     return opened
@@ -59,3 +58,11 @@ def read_round(database: Database) -> Round:
     """The only round that there is, as it stands in the database now."""
     with database.reading() as session:
         return session.scalars(select(Round)).one()
+
+
+def age_jobs(database: Database, seconds: float) -> None:
+    """Move every job's lease and last wake into the past, as if so much time had gone by."""
+    with unit_of_work(database, SilentBell()) as session:
+        for job in session.scalars(select(Job)):
+            job.lease_until = job.lease_until and job.lease_until - timedelta(seconds=seconds)
+            job.woken_at = job.woken_at and job.woken_at - timedelta(seconds=seconds)

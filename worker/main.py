@@ -7,11 +7,10 @@ job.
 from __future__ import annotations
 
 import os
-import signal
 import socket
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any
 
 from celery import Celery, signals
 
@@ -23,7 +22,7 @@ from app.outbox import SendingBell
 from app.settings import Settings, settings
 from app.storage.stores import LocalStore
 from app.supervisor import die_with_parent, die_with_supervisor
-from worker.runner import Task, WorkerStopping, Workplace, run_next_job
+from worker.runner import Task, Workplace, run_next_job
 from worker.tasks import find_task
 
 
@@ -48,7 +47,7 @@ def make_worker(knobs: Settings, find: Callable[[JobKind], Task]) -> Celery:
         while run_next_job(Queue(queue), workplace()):
             pass
 
-    worker.task(name=WAKE)(wake)
+    worker.task(name=WAKE, shared=False)(wake)
     return worker
 
 
@@ -63,11 +62,6 @@ def _begin(**_facts: Any) -> None:
 def _begin_process(**_facts: Any) -> None:
     # Killed alone, the pool's parent would leave a process behind that runs on unsupervised.
     die_with_parent()
-    signal.signal(signal.SIGTERM, _stop)
-
-
-def _stop(_signal: int, _frame: object) -> NoReturn:
-    raise WorkerStopping
 
 
 def _look(sender: Any, **_facts: Any) -> None:

@@ -51,10 +51,6 @@ Record = Callable[[Session], dict[str, Any]]
 _log = get_log(__name__)
 
 
-class WorkerStopping(SystemExit):
-    """The worker was asked to stop: the job is put back, and the process ends."""
-
-
 @dataclass(frozen=True)
 class Work:
     """What a task gets: the facts of its job, and the places where it may look and store blobs."""
@@ -115,7 +111,7 @@ def _run(job: Job, place: Workplace) -> None:
         raise
     except JobCancelled:
         _cancel(job, place)
-    except WorkerStopping:
+    except SystemExit:  # what the pool's process makes of SIGTERM: the worker was asked to stop
         _put_back(job, place)
         raise
     except Exception as error:  # noqa: BLE001 - the one broad except of the house, see below

@@ -34,6 +34,7 @@ class Database:
             self.engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S})
             event.listen(self.engine, "connect", _configure_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+            event.listen(self.engine, "checkin", _end_sqlite)
         else:
             self.engine = create_engine(url, pool_pre_ping=True, pool_size=20, max_overflow=20)
         self.write_engine = self.engine.execution_options(nextslice_writes=True)
@@ -68,7 +69,7 @@ def database_now(session: Session) -> datetime:
 def is_reachable(database: Database) -> bool:
     """True when a trivial query is answered; raises what the driver raises otherwise."""
     with database.reading() as session:
-        return session.execute(text("SELECT 1")).scalar_one() == 1
+        return bool(session.execute(text("SELECT 1")).scalar_one() == 1)
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
@@ -85,3 +86,10 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("nextslice_writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _end_sqlite(connection: Any, _record: object) -> None:
+    # A COMMIT that fails (a full disk, say) leaves SQLite's transaction and its write lock standing, while SQLAlchemy
+    # takes it for ended and would hand the connection on with it.
+    if isinstance(connection, sqlite3.Connection) and connection.in_transaction:
+        connection.rollback()
