@@ -26,6 +26,7 @@ _MASK_WORD = r"seg|segmentation|gt|groundtruth|mask|masks|label|labels"
 _ROLES = {"full": _MASK_WORD, "scribble": r"scribble|scribbles", "image": r"image|img|im"}
 _PATIENT = re.compile(r"(sub-[a-z0-9]+|(?:subject|patient|pat)[-_]?\d+)", re.IGNORECASE)
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
+_SAME_NAME = "another file has the same name but for its ending, and was taken"
 _MOST_CLASSES = 64  # more distinct values than this make an image, not a mask
 
 
@@ -73,7 +74,7 @@ def _find_cases(path: Path) -> tuple[dict[str, _Case], list[Problem]]:
     images, labels = (_first_folder(path, names) for names in (_IMAGE_FOLDERS, _LABEL_FOLDERS))
     if images is not None and labels is not None:
         return _cases_in_two_folders(images, labels)
-    return _cases_side_by_side(path), []
+    return _cases_side_by_side(path)
 
 
 def _first_folder(path: Path, names: Iterable[str]) -> Path | None:
@@ -92,23 +93,29 @@ def _cases_in_two_folders(images: Path, labels: Path) -> tuple[dict[str, _Case],
                 problems.append(Problem(file.name, "only the first channel (0000) of an image is taken"))
                 continue
             key = channel[1]
-        cases[key] = _Case(file)
+        if key in cases:
+            problems.append(Problem(file.name, _SAME_NAME))
+        else:
+            cases[key] = _Case(file)
     for key, file in label_of.items():
         cases.setdefault(key, _Case()).masks["full"] = file
     return cases, problems
 
 
-def _cases_side_by_side(path: Path) -> dict[str, _Case]:
+def _cases_side_by_side(path: Path) -> tuple[dict[str, _Case], list[Problem]]:
     cases: dict[str, _Case] = {}
+    problems = []
     for stem, file in _image_files(path):
         role, _ = _role_and_key(stem)
         case = cases.setdefault(_key(path, file, stem), _Case())
-        if role == "image":
+        if (case.image is not None) if role == "image" else (role in case.masks):
+            problems.append(Problem(file.name, _SAME_NAME))
+        elif role == "image":
             case.image = file
         else:
             case.masks[role] = file
     _join_by_prefix(cases)
-    return cases
+    return cases, problems
 
 
 def _key(folder: Path, file: Path, stem: str) -> str:

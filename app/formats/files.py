@@ -2,46 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.errors import NotAnImage
-from app.formats import nifti
 from app.formats.image import MAX_IMAGE_BYTES, Geometry, Image3D
+from app.formats.metaimage import load_metaimage
+from app.formats.nifti import load_nifti
+from app.formats.nrrd import load_nrrd
+from app.formats.voxels import FileVoxels, mask_values, to_image, to_mask
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-IMAGE_SUFFIXES = (".nii", ".nii.gz")
+# Longest first, so that `.nii.gz` is found before anything that ends in `.gz`.
+_LOADERS: dict[str, Callable[..., FileVoxels]] = {
+    ".nii.gz": load_nifti,
+    ".nii": load_nifti,
+    ".nrrd": load_nrrd,
+    ".nhdr": load_nrrd,
+    ".mha": load_metaimage,
+    ".mhd": load_metaimage,
+}
 
 
 def image_stem(path: Path) -> str | None:
     """The file's name without its image suffix, or None where it is no image that can be taken in."""
     lower = path.name.lower()
-    for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
+    for suffix in _LOADERS:
         if lower.endswith(suffix) and len(lower) > len(suffix):
             return path.name[: -len(suffix)]
     return None
 
 
+def load_voxels(path: Path, *, max_bytes: int = MAX_IMAGE_BYTES) -> FileVoxels:
+    """The voxels at a path; raises the image errors of its format, `NotAnImage` for a name of no known one."""
+    stem = image_stem(path)
+    if stem is None:
+        raise NotAnImage(path.name, f"its name ends in none of {', '.join(_LOADERS)}")
+    return _LOADERS[path.name[len(stem) :].lower()](path, max_bytes=max_bytes)
+
+
 def read_image(path: Path, *, axis: int | None = None, max_bytes: int = MAX_IMAGE_BYTES) -> Image3D:
-    """The image at a path; raises the image errors of its format, `NotAnImage` for a name of no known one."""
-    if image_stem(path) is None:
-        raise NotAnImage(path.name, f"its name ends in none of {', '.join(IMAGE_SUFFIXES)}")
-    return nifti.read_nifti(path, axis=axis, max_bytes=max_bytes)
+    """The image at a path, cut along `axis`; raises as `load_voxels` and `to_image` do."""
+    return to_image(load_voxels(path, max_bytes=max_bytes), axis)
 
 
 def read_mask(
     path: Path, geometry: Geometry, *, value_map: Mapping[int, int] | None = None, max_bytes: int = MAX_IMAGE_BYTES
 ) -> NDArray[np.uint8]:
-    """The uint8 (Z, H, W) mask at a path, checked against its image's geometry; errors as in `read_image`."""
-    if image_stem(path) is None:
-        raise NotAnImage(path.name, f"its name ends in none of {', '.join(IMAGE_SUFFIXES)}")
-    return nifti.read_nifti_mask(path, geometry, value_map=value_map, max_bytes=max_bytes)
+    """The uint8 (Z, H, W) mask at a path, checked against its image; raises as `load_voxels` and `to_mask` do."""
+    return to_mask(load_voxels(path, max_bytes=max_bytes), geometry, value_map)
 
 
 def read_mask_values(path: Path, most: int) -> set[int]:
-    """The values that occur in a mask file, at most `most` of them; errors as in `read_image`."""
-    return nifti.read_nifti_mask_values(path, most=most)
+    """The values that occur in a mask file, at most `most` of them; raises as `load_voxels` and `mask_values` do."""
+    return mask_values(load_voxels(path), most)

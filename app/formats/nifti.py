@@ -12,21 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.errors import ImageTooLarge, NotAnImage, ShapeMismatch, TruncatedImage, UnsupportedDtype, WrongDimensions
-from app.formats.image import (
-    MAX_IMAGE_BYTES,
-    Geometry,
-    Image3D,
-    from_stack,
-    image_from_voxels,
-    mask_from_voxels,
-    mask_values,
-    stack_axes,
-)
+from app.formats.image import MAX_IMAGE_BYTES, Geometry, Image3D, from_stack, stack_axes
+from app.formats.voxels import FileVoxels, to_image, to_mask
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_RGB = [("R", "u1"), ("G", "u1"), ("B", "u1")]
 _GZIP_START = b"\x1f\x8b"
 _MAX_VOXEL_OFFSET = 64 * 1024**2  # header extensions in front of the voxels; real ones are a few kilobytes
 _MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
@@ -53,17 +46,14 @@ def read_nifti(
     Raises `NotAnImage`, `ImageTooLarge`, `TruncatedImage`, `WrongDimensions`, `NonFiniteVoxel`, `UnsupportedDtype`,
     `PixelsNotExact` and `UnknownAxis`; nothing else, whatever the bytes are.
     """
-    name = _name(source, name)
+    return to_image(load_nifti(source, name=name, max_bytes=max_bytes), axis)
+
+
+def load_nifti(source: bytes | Path, *, name: str = "", max_bytes: int = MAX_IMAGE_BYTES) -> FileVoxels:
+    """The stored voxels of a NIfTI file and where they lie; raises as `read_nifti` does for the file itself."""
+    name = name or (source.name if isinstance(source, Path) else "The file")
     header, voxels = _read(source, name, max_bytes)
-    return image_from_voxels(
-        voxels,
-        name=name,
-        affine=header.affine,
-        spacing=header.spacing,
-        axis=axis,
-        slope=header.slope,
-        intercept=header.intercept,
-    )
+    return FileVoxels(name, voxels, header.affine, header.spacing, header.slope, header.intercept)
 
 
 def read_nifti_mask(
@@ -76,22 +66,14 @@ def read_nifti_mask(
 ) -> NDArray[np.uint8]:
     """The uint8 (Z, H, W) mask in a NIfTI file, checked against the geometry of its image.
 
-    `value_map` takes the file's values to canonical ones and must then name them all. Raises what `read_nifti` and
-    `mask_from_voxels` raise.
+    `value_map` takes the file's values to canonical ones and must then name them all. Raises what `load_nifti` and
+    `to_mask` raise.
     """
-    name = _name(source, name)
-    header, voxels = _read_values(source, name, max_bytes)
-    return mask_from_voxels(voxels, geometry, name=name, affine=header.affine, value_map=value_map)
-
-
-def read_nifti_mask_values(path: Path, *, most: int, max_bytes: int = MAX_IMAGE_BYTES) -> set[int]:
-    """The values that occur in a mask file; raises what `read_nifti` and `mask_values` raise."""
-    _, voxels = _read_values(path, path.name, max_bytes)
-    return mask_values(voxels, name=path.name, most=most)
+    return to_mask(load_nifti(source, name=name, max_bytes=max_bytes), geometry, value_map)
 
 
 def write_nifti(stack: NDArray[Any], geometry: Geometry, *, compress: bool = True) -> bytes:
-    """The bytes of a NIfTI-1 file that holds a (Z, H, W) stack, a mask or an image, in its original geometry.
+    """The bytes of a NIfTI-1 file that holds a (Z, H, W) stack, or a uint8 (Z, H, W, 3) one, in its original geometry.
 
     Shape, affine and spacing are those of the file that `geometry` was read from; equal input gives equal bytes.
     Raises `ShapeMismatch`.
@@ -99,10 +81,13 @@ def write_nifti(stack: NDArray[Any], geometry: Geometry, *, compress: bool = Tru
     import nibabel as nib
     import numpy as np
 
-    if stack.shape != geometry.stack_shape:
+    if stack.shape[:3] != geometry.stack_shape or stack.shape[3:] not in ((), (3,)):
         raise ShapeMismatch(geometry.stack_shape, stack.shape)
     affine = np.asarray(geometry.affine, dtype=np.float64)
-    image = nib.Nifti1Image(from_stack(stack, geometry.axis), affine)
+    voxels = from_stack(stack, geometry.axis)
+    if voxels.ndim == 4:
+        voxels = np.ascontiguousarray(voxels, dtype=np.uint8).view(_RGB)[..., 0]
+    image = nib.Nifti1Image(voxels, affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=1)
     zooms = image.header.get_zooms() if geometry.spacing_mm is None else _file_spacing(geometry)
@@ -115,10 +100,6 @@ def write_nifti(stack: NDArray[Any], geometry: Geometry, *, compress: bool = Tru
     image.header.set_zooms(zooms)
     content: bytes = image.to_bytes()
     return gzip.compress(content, compresslevel=6, mtime=0) if compress else content
-
-
-def _name(source: bytes | Path, name: str) -> str:
-    return name or (source.name if isinstance(source, Path) else "The file")
 
 
 def _file_spacing(geometry: Geometry) -> tuple[float, ...]:
@@ -144,15 +125,6 @@ def _read(source: bytes | Path, name: str, max_bytes: int) -> tuple[_Header, NDA
         raise NotAnImage(name, f"its gzip stream is damaged ({error})") from None
     except OSError as error:
         raise NotAnImage(name, error.strerror or str(error)) from None
-
-
-def _read_values(source: bytes | Path, name: str, max_bytes: int) -> tuple[_Header, NDArray[Any]]:
-    header, voxels = _read(source, name, max_bytes)
-    if voxels.ndim != 3:
-        raise WrongDimensions(name, voxels.shape, "a mask has one channel")
-    if (header.slope, header.intercept) != (1.0, 0.0):
-        voxels = voxels * header.slope + header.intercept
-    return header, voxels
 
 
 def _read_stream(stream: io.BufferedIOBase, name: str, max_bytes: int) -> tuple[_Header, NDArray[Any]]:

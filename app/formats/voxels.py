@@ -175,15 +175,42 @@ def _real_values(file: FileVoxels) -> NDArray[Any]:
 
 
 def _at_image_voxels(voxels: NDArray[Any], file: FileVoxels, geometry: Geometry) -> NDArray[Any]:
+    """The mask's voxels at those of the image, by whole steps along the mask's own axes."""
     import numpy as np
 
-    image_to_mask = np.linalg.solve(file.affine, np.asarray(geometry.affine))
-    steps = np.rint(image_to_mask)
-    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
-    corners[:, :3] *= np.asarray(geometry.shape) - 1
-    if voxels.shape != geometry.shape and _is_plain(np.linalg.inv(steps) if _regular(steps) else steps):
+    expected = np.asarray(geometry.affine)
+    distance_mm, tolerance_mm = _displacement(file.affine, expected, geometry.shape)
+    if voxels.shape == geometry.shape and distance_mm <= tolerance_mm:
+        return voxels
+    steps = np.rint(np.linalg.solve(file.affine, expected)).astype(np.int64)
+    distance, tolerance = _displacement(file.affine @ steps, expected, geometry.shape)
+    order = np.abs(steps[:3, :3]).argmax(axis=0)  # mask axis of each image axis
+    indices = [
+        steps[mask_axis, axis] * np.arange(geometry.shape[axis]) + steps[mask_axis, 3]
+        for axis, mask_axis in enumerate(order)
+    ]
+    regular = np.count_nonzero(steps[:3, :3]) == 3 and sorted(order) == [0, 1, 2]
+    within = all(
+        index.min() >= 0 and index.max() < voxels.shape[mask_axis]
+        for index, mask_axis in zip(indices, order, strict=True)
+    )
+    if regular and within and distance <= tolerance:
+        return voxels.transpose(*order)[np.ix_(*indices)]
+    if voxels.shape != geometry.shape:
         raise ShapeMismatch(geometry.shape, voxels.shape)
-    return voxels
+    raise AffineMismatch(distance_mm, tolerance_mm)
+
+
+def _displacement(
+    affine: NDArray[np.float64], expected: NDArray[np.float64], shape: tuple[int, int, int]
+) -> tuple[float, float]:
+    """The farthest that a corner of the volume lies from where it should, and how far is taken, both in mm."""
+    import numpy as np
+
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
+    corners[:, :3] *= np.asarray(shape) - 1
+    distance = float(np.linalg.norm((corners @ (affine - expected).T)[:, :3], axis=1).max())
+    return distance, _AFFINE_TOLERANCE_VOXELS * float(np.linalg.norm(expected[:3, :3], axis=0).min())
 
 
 def _mask_value(value: float, value_map: Mapping[int, int] | None, here: NDArray[np.bool_], k: int) -> int:

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ from app.datasets.acdc import list_acdc
 from app.datasets.phantom import PhantomConfig, write_phantoms
 from app.datasets.records import Problem, read_full_mask, read_scribble_mask, read_volume_image
 from app.errors import DatasetUnreadable, UnknownMaskValues
+from tests.shared_data import shared_data
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_scribble_value_that_is_no_class_is_refused(tree: Path) -> None:
         read_scribble_mask(volume, geometry, listing.classes[:2])
 
 
-def test_the_real_acdc_has_its_counts_and_every_mask_fits_its_image(shared_data: Callable[[str], Path]) -> None:
+def test_the_real_acdc_has_its_counts_and_every_mask_fits_its_image() -> None:
     listing = list_acdc(shared_data("acdc"))
     assert listing.problems == ()
     assert listing.counts() == {

@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from app.datasets.records import Problem, read_full_mask, read_scribble_mask, re
 from app.errors import DatasetUnreadable
 from app.formats.image import Geometry
 from app.formats.nifti import write_nifti
+from tests.shared_data import shared_data
 
 GEOMETRY = Geometry((4, 3, 2), 2, tuple(map(tuple, np.eye(4).tolist())), (1.0, 1.0, 1.0))
 
@@ -163,7 +164,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
         list_folder(tmp_path)
 
 
-def test_the_real_hippocampus_has_160_patients_of_mixed_types(shared_data: Callable[[str], Path]) -> None:
+def test_the_real_hippocampus_has_160_patients_of_mixed_types() -> None:
     listing = list_folder(shared_data("hippocampus"))
     assert listing.problems == ()
     assert {s: c["patients"] for s, c in listing.counts().items()} == {"train": 112, "validation": 16, "test": 32}
