@@ -1,4 +1,4 @@
-"""A client of the REST API, as the command line and the bench use it: nothing here that another front end could not do."""
+"""A client of the REST API for the command line and the bench; it can do nothing that another front end could not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._http.close()
 
     def get(self, path: str, **parameters: Any) -> Any:

@@ -697,7 +697,7 @@ class BrokerUnreachable(Unavailable):
         super().__init__(f"The message broker cannot be reached: {reason}.")
 
 
-# --- the command line --------------------------------------------------------------------------------------------------
+# --- the command line -------------------------------------------------------------------------------------------------
 
 
 class AddressTaken(Conflict):

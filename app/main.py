@@ -10,7 +10,8 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from app.api import annotations, health, jobs, leases, projects, rounds, volumes
+from app.api import annotations as annotation_routes
+from app.api import health, jobs, leases, projects, rounds, volumes
 from app.api.deps import House
 from app.api.problems import install_problem_handlers
 from app.api.requests import LimitBody, TagRequest
@@ -22,7 +23,6 @@ from app.settings import Settings, settings
 from app.storage.stores import LocalStore
 
 WEB = Path(__file__).parent / "web"
-
 
 
 def create_app(knobs: Settings | None = None) -> FastAPI:
@@ -46,7 +46,7 @@ def create_app(knobs: Settings | None = None) -> FastAPI:
     )
     app.state.house = house
     install_problem_handlers(app)
-    for routes in (health, projects, volumes, annotations, leases, rounds, jobs):
+    for routes in (health, projects, volumes, annotation_routes, leases, rounds, jobs):
         app.include_router(routes.router)
     app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
     app.add_middleware(LimitBody, limit_bytes=knobs.max_upload_bytes)

@@ -170,4 +170,4 @@ ROUND_STATE_DURING: dict[JobKind, RoundState] = {
     JobKind.TRAIN_SEGMENTATION: RoundState.TRAINING,
     JobKind.EVALUATE: RoundState.EVALUATING,
 }
-"""The jobs that a round consists of: while one runs the round is in this state, and if it fails the round has failed."""
+"""The jobs that a round consists of: while one runs the round is in this state; if it fails the round has failed."""

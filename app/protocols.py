@@ -1,14 +1,14 @@
 """Training protocols: one object says how every strategy of a project is trained and judged, so that none is favoured.
 
-The numbers are plain JSON values under the field names of the learning core's configurations; a test holds the two equal.
-The service stores them with the project and never interprets them.
+The numbers are plain JSON values under the field names of the learning core's configurations; a test holds the two
+equal. The service stores them with the project and never interprets them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from app.errors import ProtocolRefused
 
@@ -67,6 +67,8 @@ class Protocol:
         return dataclasses.asdict(self)
 
 
+Record = TypeVar("Record")
+
 PRESETS: dict[str, Protocol] = {
     "paper": Protocol(preset="paper"),
     "cpu": Protocol(
@@ -116,8 +118,9 @@ def load_protocol(stored: dict[str, Any]) -> Protocol:
     return _replace(base, {key: value for key, value in stored.items() if key != "preset"}, path="protocol")
 
 
-def _replace(record: T, overrides: dict[str, Any], path: str) -> T:
-    known = {each.name for each in dataclasses.fields(record)} - {"preset"}
+def _replace(record: Record, overrides: dict[str, Any], path: str) -> Record:
+    fields: Any = record  # one of the three dataclasses above
+    known = {each.name for each in dataclasses.fields(fields)} - {"preset"}
     changes: dict[str, Any] = {}
     for name, value in overrides.items():
         if name not in known:
@@ -129,7 +132,8 @@ def _replace(record: T, overrides: dict[str, Any], path: str) -> T:
             changes[name] = _replace(current, value, f"{path}.{name}")
         else:
             changes[name] = _checked(current, value, f"{path}.{name}")
-    return dataclasses.replace(record, **changes)
+    changed: Record = dataclasses.replace(fields, **changes)
+    return changed
 
 
 def _checked(current: object, value: object, path: str) -> object:

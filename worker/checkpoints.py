@@ -32,14 +32,11 @@ def save_features(blobs: BlobStore, slice_ids: Sequence[uuid.UUID], features: np
     return blobs.put(out.getvalue())
 
 
-def load_features(
-    blobs: BlobStore, key: str, slice_ids: Sequence[uuid.UUID]
-) -> npt.NDArray[np.float32] | None:
+def load_features(blobs: BlobStore, key: str, slice_ids: Sequence[uuid.UUID]) -> npt.NDArray[np.float32] | None:
     """The features of exactly these slices in this order; None when some of them were not there at the time."""
     with np.load(io.BytesIO(blobs.get(key)), allow_pickle=False) as stored:
         row_of = {each: row for row, each in enumerate(stored["slice_ids"].tolist())}
         features: npt.NDArray[np.float32] = stored["features"]
-    rows = [row_of.get(each.hex) for each in slice_ids]
-    if None in rows:
+    if any(each.hex not in row_of for each in slice_ids):
         return None
-    return features[rows]
+    return features[[row_of[each.hex] for each in slice_ids]]

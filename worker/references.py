@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 
@@ -28,6 +29,11 @@ def iterate_references(
     for volume in volumes:
         with database.reading() as session:
             reference = read_ground_truth(session, blobs, volume, AnnotationKind.FULL)
-        spacing = None if volume.spacing_mm is None else tuple(float(step) for step in volume.spacing_mm)
+        spacing = None if volume.spacing_mm is None else _triple(volume.spacing_mm)
         planes = torch.from_numpy(read_planes(blobs, volume, size))
         yield volume, ReferenceVolume(planes, reference.copy(), spacing)
+
+
+def _triple(spacing: list[Any]) -> tuple[float, float, float]:
+    z, y, x = spacing
+    return float(z), float(y), float(x)

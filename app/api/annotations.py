@@ -14,7 +14,8 @@ from app.db.models import Project, Slice
 from app.errors import AnnotationPreconditionMissing, AnnotationStale, EmptyBody, MaskTypeRefused
 from app.formats.nifti import read_nifti_mask, write_nifti
 from app.names import AnnotationKind
-from app.services import annotations, exports, volumes
+from app.services import annotations as slice_annotations
+from app.services import exports, volumes
 from app.services.annotations import Submission
 from app.services.predictions import latest_prediction
 from app.storage.masks import decode_mask, encode_mask, mask_from_png, mask_to_png
@@ -53,7 +54,7 @@ def submit_annotation(
     project = session.get_one(Project, found.project_id)
     mask = _read_mask(body, content_type, project, found)
     submission = Submission(kind, annotator, expected, lead_time_ms=lead_time_ms)
-    version = annotations.submit_annotation(session, house.blobs, project, found, mask, submission)
+    version = slice_annotations.submit_annotation(session, house.blobs, project, found, mask, submission)
     response.headers["ETag"] = f'"{version.id}"'
     return VersionWire.model_validate(version)
 
@@ -61,7 +62,7 @@ def submit_annotation(
 @router.get("/slices/{slice_}/annotations")
 def list_versions(slice_: str, session: Reading) -> Page[VersionWire]:
     """Every version of the slice's annotation, the oldest first."""
-    versions = annotations.list_versions(session, volumes.find_slice(session, slice_))
+    versions = slice_annotations.list_versions(session, volumes.find_slice(session, slice_))
     return Page(items=[VersionWire.model_validate(each) for each in versions])
 
 
@@ -75,8 +76,8 @@ def read_annotation(
 ) -> Response:
     """The current mask of the slice; its ETag is what the next submission sends as If-Match."""
     found = volumes.find_slice(session, slice_)
-    version = annotations.current_version(session, found)
-    body = annotations.read_mask_body(session, house.blobs, version.id)
+    version = slice_annotations.current_version(session, found)
+    body = slice_annotations.read_mask_body(session, house.blobs, version.id)
     headers = {"ETag": f'"{version.id}"', "X-Kind": version.kind}
     return _mask_answer(session, found, body, format, takes_gzip, headers)
 
@@ -102,8 +103,8 @@ def read_prediction(
 @router.get("/annotation-versions/{version}/mask", response_class=Response)
 def read_version_mask(version: str, house: TheHouse, session: Reading, takes_gzip: TakesGzip) -> Response:
     """The mask of one version, raw uint8."""
-    found = annotations.find_version(session, version)
-    body = annotations.read_mask_body(session, house.blobs, found.id)
+    found = slice_annotations.find_version(session, version)
+    body = slice_annotations.read_mask_body(session, house.blobs, found.id)
     return gzip_answer(body, takes_gzip, {"ETag": f'"{found.id}"', "X-Kind": found.kind})
 
 
@@ -141,10 +142,10 @@ def submit_volume_annotation(
     project = session.get_one(Project, found.project_id)
     slices = {each.index: each for each in volumes.list_slices(session, found)}
     stored = {}
-    for index, plane in annotations.labelled_planes(mask):
-        head = annotations.version_tag(annotations.find_annotation(session, slices[index]))
+    for index, plane in slice_annotations.labelled_planes(mask):
+        head = slice_annotations.version_tag(slice_annotations.find_annotation(session, slices[index]))
         submission = Submission(kind, annotator, head)
-        version = annotations.submit_annotation(session, house.blobs, project, slices[index], plane, submission)
+        version = slice_annotations.submit_annotation(session, house.blobs, project, slices[index], plane, submission)
         stored[index] = VersionWire.model_validate(version)
     if not stored:
         raise EmptyBody("a mask with at least one labelled pixel")
@@ -159,19 +160,17 @@ def _expected_version(if_match: str | None) -> str:
 
 
 def _volume_tag(session: Session, volume: str) -> str:
-    return annotations.volume_tag(session, volumes.find_volume(session, volume))
+    return slice_annotations.volume_tag(session, volumes.find_volume(session, volume))
 
 
 def _palette(project: Project) -> dict[int, tuple[int, int, int]]:
     colors = {int(each["value"]): str(each["color"]).lstrip("#") for each in project.label_schema}
-    return {
-        value: (int(color[0:2], 16), int(color[2:4], 16), int(color[4:6], 16)) for value, color in colors.items()
-    }
+    return {value: (int(color[0:2], 16), int(color[2:4], 16), int(color[4:6], 16)) for value, color in colors.items()}
 
 
 def _read_mask(body: bytes, content_type: str, project: Project, slice_: Slice) -> NDArray[np.uint8]:
     shape = (slice_.volume.height, slice_.volume.width)
-    media_type = content_type.split(";")[0].strip().lower()
+    media_type = content_type.split(";", maxsplit=1)[0].strip().lower()
     if media_type not in _TYPES:
         raise MaskTypeRefused(content_type, _TYPES)
     if not body:
@@ -180,7 +179,7 @@ def _read_mask(body: bytes, content_type: str, project: Project, slice_: Slice) 
         return mask_from_png(body, shape, _palette(project))
     if body.startswith(_GZIP_START) and len(body) != shape[0] * shape[1]:
         return decode_mask(body, shape)
-    return annotations.plain_mask(body, shape)
+    return slice_annotations.plain_mask(body, shape)
 
 
 def _mask_answer(

@@ -23,6 +23,7 @@ class TagRequest:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -43,7 +44,11 @@ class TagRequest:
                 await self._app(scope, receive, tagged)
             finally:
                 milliseconds = round((time.perf_counter() - started) * 1000, 1)
-                _log.info("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)
+                # Reads that went well would drown everything else: front ends poll.
+                level = "debug" if scope["method"] == "GET" and status < 400 else "info"
+                getattr(_log, level)(
+                    "request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds
+                )
 
 
 class LimitBody:
@@ -54,6 +59,7 @@ class LimitBody:
         self._limit = limit_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -72,9 +72,7 @@ def begin_training(round_: str, session: Writing, response: Response) -> RoundWi
 
 
 @router.post("/projects/{project}/oracle")
-def ask_oracle(
-    project: str, house: TheHouse, session: Writing, asked: OracleAsked | None = None
-) -> OracleWire:
+def ask_oracle(project: str, house: TheHouse, session: Writing, asked: OracleAsked | None = None) -> OracleWire:
     """Annotate the slices now proposed with their stored ground truth."""
     found = projects.find_project(session, project)
     kind = asked.kind if asked is not None else None

@@ -41,7 +41,9 @@ def add_volume(
     full_mask: Annotated[UploadFile | None, File(description="Dense ground truth, for the oracle only.")] = None,
     scribble_mask: Annotated[UploadFile | None, File(description="Scribbles, for the oracle only.")] = None,
     unlabelled_value: Annotated[int | None, Form(description="What the scribble file calls unlabelled.")] = None,
-    mask_values: Annotated[str, Form(description='JSON object: value in the full mask -> class, e.g. {"255": 1}.')] = "",
+    mask_values: Annotated[
+        str, Form(description='JSON object: value in the full mask -> class, e.g. {"255": 1}.')
+    ] = "",
 ) -> VolumeWire:
     """Take in one volume, with its ground truth where the oracle shall know it. All of it is stored, or nothing."""
     with house.database.reading() as session:

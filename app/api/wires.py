@@ -11,14 +11,15 @@ from app.api.schemas import JobWire, LeaseWire, PickWire, ProjectWire, RoundWire
 from app.db.models import Job, Lease, Pick, Project, Round, Slice, Volume
 from app.db.session import database_now
 from app.names import AnnotationKind, Split
-from app.services import annotations, jobs, projects, rounds
+from app.services import annotations as slice_annotations
+from app.services import jobs, projects, rounds
 
 
 def project_wire(session: Session, project: Project) -> ProjectWire:
     """A project with its counts."""
     wire = ProjectWire.model_validate(project)
     wire.slices = projects.count_slices(session, project)
-    wire.annotated = annotations.count_annotated(session, project)
+    wire.annotated = slice_annotations.count_annotated(session, project)
     return wire
 
 
@@ -49,7 +50,7 @@ def volume_wire(volume: Volume, kinds: set[AnnotationKind]) -> VolumeWire:
 def slice_wires(session: Session, slices: Sequence[Slice]) -> list[SliceWire]:
     """Slices with their annotation's tag and, where proposed, why."""
     ids = [each.id for each in slices]
-    tags = annotations.annotated_slice_ids(session, ids)
+    tags = slice_annotations.annotated_slice_ids(session, ids)
     picks = {pick.slice_id: pick for pick in session.scalars(select(Pick).where(Pick.slice_id.in_(ids)))}
     return [
         SliceWire(
@@ -62,7 +63,7 @@ def slice_wires(session: Session, slices: Sequence[Slice]) -> list[SliceWire]:
             depth=each.volume.depth,
             shape=(each.volume.height, each.volume.width),
             spacing_mm=None if each.volume.spacing_mm is None else tuple(each.volume.spacing_mm[1:]),
-            annotation=tags.get(each.id, annotations.NO_VERSION),
+            annotation=tags.get(each.id, slice_annotations.NO_VERSION),
             proposal=PickWire.model_validate(picks[each.id]) if each.id in picks else None,
         )
         for each in slices

@@ -173,9 +173,7 @@ def count_annotated(session: Session, project: Project) -> int:
 
 def annotated_slice_ids(session: Session, slice_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
     """Slice id -> version tag, for those of the given slices that are annotated."""
-    rows = session.execute(
-        select(Annotation.slice_id, Annotation.head_id).where(Annotation.slice_id.in_(slice_ids))
-    )
+    rows = session.execute(select(Annotation.slice_id, Annotation.head_id).where(Annotation.slice_id.in_(slice_ids)))
     return {slice_id: str(head_id) for slice_id, head_id in rows}
 
 

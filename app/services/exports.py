@@ -1,4 +1,4 @@
-"""Exports: annotations and predictions as NIfTI files in the original geometry, with a manifest of where each is from."""
+"""Exports: annotations and predictions as NIfTI in the original geometry, with a manifest of where each is from."""
 
 from __future__ import annotations
 

@@ -23,9 +23,7 @@ def add_ground_truth(
     session: Session, volume: Volume, kind: AnnotationKind, mask_key: str, original_key: str
 ) -> GroundTruth:
     """Record the mask blob of a volume; a second one of the same kind is a conflict, the same one again is not."""
-    present = session.scalar(
-        select(GroundTruth).where(GroundTruth.volume_id == volume.id, GroundTruth.kind == kind)
-    )
+    present = session.scalar(select(GroundTruth).where(GroundTruth.volume_id == volume.id, GroundTruth.kind == kind))
     if present is not None:
         if present.mask_key == mask_key:
             return present
@@ -39,9 +37,7 @@ def add_ground_truth(
 def ground_truth_kinds(session: Session, volume_ids: list[uuid.UUID]) -> dict[uuid.UUID, set[AnnotationKind]]:
     """Which kinds of ground truth each volume has."""
     kinds: dict[uuid.UUID, set[AnnotationKind]] = {volume_id: set() for volume_id in volume_ids}
-    rows = session.execute(
-        select(GroundTruth.volume_id, GroundTruth.kind).where(GroundTruth.volume_id.in_(volume_ids))
-    )
+    rows = session.execute(select(GroundTruth.volume_id, GroundTruth.kind).where(GroundTruth.volume_id.in_(volume_ids)))
     for volume_id, kind in rows:
         kinds[volume_id].add(AnnotationKind(kind))
     return kinds

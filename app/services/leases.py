@@ -100,9 +100,7 @@ def _renew_held(session: Session, project: Project, holder: str, now: datetime, 
     return held
 
 
-def _take_free(
-    session: Session, project: Project, holder: str, n: int, now: datetime, lease_s: float
-) -> list[Lease]:
+def _take_free(session: Session, project: Project, holder: str, n: int, now: datetime, lease_s: float) -> list[Lease]:
     if n <= 0:
         return []
     until = now + timedelta(seconds=lease_s)
@@ -123,7 +121,7 @@ def _take_free(
         .values(leased_until=until)
         .returning(Pick.id, Pick.slice_id, Pick.round_id, Pick.order)
         .execution_options(synchronize_session=False)
-    ).all()  # type: ignore[assignment]
+    ).all()
     if rows:
         # Who held these before let them expire; one live lease a slice is a unique index.
         session.execute(

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from app.db.models import Annotation, AnnotationVersion, Pick, Project, Slice
 from app.names import AnnotationKind, RoundState, Supervision
-from app.services import annotations, rounds
+from app.services import annotations as slice_annotations
+from app.services import leases, rounds
 from app.services.ground_truth import read_ground_truth
 from app.storage.blobs import BlobStore
 
@@ -44,14 +45,14 @@ def annotate_proposed_slices(
     masks: dict[uuid.UUID, NDArray[np.uint8]] = {}
     versions = []
     for _, slice_ in waiting:
-        if annotations.leases.find_other_holder(session, slice_.id, ORACLE) is not None:
+        if leases.find_other_holder(session, slice_.id, ORACLE) is not None:
             continue
         if slice_.volume_id not in masks:
             masks[slice_.volume_id] = read_ground_truth(session, blobs, slice_.volume, wanted)
-        head = annotations.version_tag(annotations.find_annotation(session, slice_))
-        submission = annotations.Submission(wanted, ORACLE, expected_version=head, source=ORACLE)
+        head = slice_annotations.version_tag(slice_annotations.find_annotation(session, slice_))
+        submission = slice_annotations.Submission(wanted, ORACLE, expected_version=head, source=ORACLE)
         mask = masks[slice_.volume_id][slice_.index]
-        versions.append(annotations.submit_annotation(session, blobs, project, slice_, mask, submission))
+        versions.append(slice_annotations.submit_annotation(session, blobs, project, slice_, mask, submission))
     return versions
 
 

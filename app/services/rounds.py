@@ -1,6 +1,6 @@
 """Rounds, the heart: propose slices, wait for their annotation, learn, judge, close.
 
-    open_round -> [train_encoder ->] propose -> (people annotate) -> train_segmentation -> evaluate -> closed
+open_round -> [train_encoder ->] propose -> (people annotate) -> train_segmentation -> evaluate -> closed
 """
 
 from __future__ import annotations
@@ -111,9 +111,7 @@ def next_budget(session: Session, project: Project) -> float | None:
 
 def latest_round(session: Session, project: Project) -> Round | None:
     """The round with the highest number."""
-    return session.scalar(
-        select(Round).where(Round.project_id == project.id).order_by(Round.number.desc()).limit(1)
-    )
+    return session.scalar(select(Round).where(Round.project_id == project.id).order_by(Round.number.desc()).limit(1))
 
 
 def find_round(session: Session, reference: str) -> Round:
@@ -140,9 +138,7 @@ def list_picks(session: Session, round_: Round) -> list[Pick]:
 def list_pool(session: Session, project: Project) -> list[PoolSlice]:
     """All train slices, ordered by patient, volume name and index, so that the order is the same on every engine."""
     rows = session.execute(
-        select(
-            Slice.id, Slice.volume_id, Patient.id, Patient.code, Slice.index, Annotation.id, Pick.id
-        )
+        select(Slice.id, Slice.volume_id, Patient.id, Patient.code, Slice.index, Annotation.id, Pick.id)
         .join(Volume, Slice.volume_id == Volume.id)
         .join(Patient, Volume.patient_id == Patient.id)
         .outerjoin(Annotation, Annotation.slice_id == Slice.id)
@@ -176,9 +172,7 @@ def record_encoder(session: Session, round_: Round, model: Model) -> None:
     queue_job(session, project_id=round_.project_id, kind=JobKind.PROPOSE, round_id=round_.id)
 
 
-def record_picks(
-    session: Session, round_: Round, picks: Sequence[ProposedPick], cover_radius: float | None
-) -> None:
+def record_picks(session: Session, round_: Round, picks: Sequence[ProposedPick], cover_radius: float | None) -> None:
     """Store the proposal in its order and open the slices for annotation."""
     session.add_all(
         Pick(

@@ -193,9 +193,7 @@ def list_slices(session: Session, volume: Volume) -> list[Slice]:
 def _patient(session: Session, project: Project, draft: VolumeDraft) -> Patient:
     # The project's row is locked so that two uploads for a new patient do not both make it.
     session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
-    patient = session.scalar(
-        select(Patient).where(Patient.project_id == project.id, Patient.code == draft.patient)
-    )
+    patient = session.scalar(select(Patient).where(Patient.project_id == project.id, Patient.code == draft.patient))
     if patient is None:
         patient = Patient(
             project_id=project.id, code=draft.patient, split=draft.split, attributes=dict(draft.attributes)

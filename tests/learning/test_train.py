@@ -93,17 +93,19 @@ def test_progress_is_reported_every_few_steps_up_to_the_last(
     assert 0 < member.validation_seconds < member.seconds
 
 
-def test_best_is_kept_when_training_gets_worse_again(volumes: list[ReferenceVolume]) -> None:
-    # A rate so high that the score goes up and down: the kept state must not be the last one.
-    config = replace(QUICK, learning_rate=0.05, poly_power=0.0, validate_every=4, iterations=24)
-    for seed in range(5):
-        member, _ = fit(config, labelled_discs(6, 32, 2), volumes, seed)
-        if member.best_step < config.iterations:
-            break
+def test_best_is_kept_when_training_gets_worse_again() -> None:
+    # The reference holds classes 1 to 9, of which a fresh network finds one by chance; the labels say that all is
+    # background, so this is unlearned.
+    slices = labelled_discs(6, 32, 2)
+    training = LabelledSlices(slices.images, torch.zeros_like(slices.labels))
+    reference = np.random.default_rng(0).integers(1, 10, (2, 32, 32)).astype(np.uint8)
+    volume = ReferenceVolume(slices.images[:2], reference, None)
+    config = replace(QUICK, classes=10, learning_rate=5e-4, validate_every=2, iterations=20)
+    member, _ = fit(config, training, [volume])
     assert member.best_step < config.iterations
     assert member.best_dice is not None
-    assert dice_of(member.state, config, volumes) == pytest.approx(member.best_dice, abs=1e-9)
-    assert dice_of(member.last_state, config, volumes) <= member.best_dice
+    assert dice_of(member.state, config, [volume]) == pytest.approx(member.best_dice, abs=1e-9)
+    assert dice_of(member.last_state, config, [volume]) < member.best_dice
 
 
 def test_same_seed_same_member_and_the_global_generators_are_left_alone(volumes: list[ReferenceVolume]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -55,7 +56,7 @@ def run(work: Work) -> Record:
         fitted = fit_segmentation(training, validation, config, seed, report, device)
         model = _member(project, round_, member, seed, fitted, annotated, save_weights(work.blobs, fitted.state))
         model.manifest |= describe_device(device)
-        work.keep(lambda session, model=model: session.add(model))
+        work.keep(partial(_add, model))
 
     def record(session: Session) -> dict[str, Any]:
         kept = session.get_one(Round, round_.id)
@@ -106,3 +107,7 @@ def _member(
             "validation_seconds": round(fitted.validation_seconds, 3),
         },
     )
+
+
+def _add(model: Model, session: Session) -> None:
+    session.add(model)

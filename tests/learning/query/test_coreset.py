@@ -156,7 +156,7 @@ def test_bad_input_is_refused():
 
 
 def test_the_papers_largest_round_takes_a_moment():
-    """581 of 1454 slices: about 0.1 s on one quiet core; the best of three, since cores are shared."""
+    """581 of 1454 slices: about 0.03 s on one quiet core; the best of three, since cores are shared."""
     features = rng().standard_normal((1454, 512)).astype(np.float32)
     nothing = np.zeros(1454, dtype=bool)
     spent = []
@@ -165,7 +165,7 @@ def test_the_papers_largest_round_takes_a_moment():
         picks = k_center_greedy(features, nothing, ~nothing, 581, rng())
         spent.append(time.thread_time() - start)
     assert len(picks.indices) == 581
-    assert min(spent) < 0.6
+    assert min(spent) < 0.15
 
 
 @pytest.mark.parametrize("array", [np.float64, np.float16])
