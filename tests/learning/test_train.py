@@ -94,13 +94,13 @@ def test_progress_is_reported_every_few_steps_up_to_the_last(
 
 
 def test_best_is_kept_when_training_gets_worse_again() -> None:
-    # The reference holds classes 1 to 9, of which a fresh network finds one by chance; the labels say that all is
-    # background, so this is unlearned.
+    # The reference holds classes 1 to 9, of which a fresh network finds some by chance; the labels say that all is
+    # background, so this is unlearned again.
     slices = labelled_discs(6, 32, 2)
     training = LabelledSlices(slices.images, torch.zeros_like(slices.labels))
     reference = np.random.default_rng(0).integers(1, 10, (2, 32, 32)).astype(np.uint8)
     volume = ReferenceVolume(slices.images[:2], reference, None)
-    config = replace(QUICK, classes=10, learning_rate=5e-4, validate_every=2, iterations=20)
+    config = replace(QUICK, classes=10, learning_rate=5e-4, validate_every=2, iterations=20, precision="float32")
     member, _ = fit(config, training, [volume])
     assert member.best_step < config.iterations
     assert member.best_dice is not None

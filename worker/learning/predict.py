@@ -74,7 +74,7 @@ def _probability_chunks(
     pixels = GPU_BATCH_PIXELS if device.type == "cuda" else CPU_BATCH_PIXELS
     try:
         for network in networks:
-            network.eval()
+            network.eval().to(memory_format=layout)
         for batch in torch.split(images, max(1, pixels // config.image_size**2)):
             planes = as_unit_floats(batch.to(device)).contiguous(memory_format=layout)
             yield _mean_softmax(networks, planes, config, device)
