@@ -141,6 +141,16 @@ def test_slices_without_any_label_do_not_turn_the_weights_into_nan(network: str)
     assert math.isfinite(member.history[-1][1])
 
 
+def test_validation_volumes_may_mix_bytes_and_floats(volumes: list[ReferenceVolume]) -> None:
+    config = replace(QUICK, iterations=8, precision="float32")
+    first, second = volumes
+    exact = replace(first, images=(first.images * 255).round() / 255)
+    as_bytes = replace(first, images=(first.images * 255).round().to(torch.uint8))
+    training = labelled_discs(6, 32, 2)
+    plain, mixed = (fit(config, training, [each, second])[0].best_dice for each in (exact, as_bytes))
+    assert plain == mixed
+
+
 def test_one_slice_in_colour_as_bytes_can_be_trained_on() -> None:
     one = labelled_discs(1, 32, 6)
     training = LabelledSlices((one.images * 255).to(torch.uint8).repeat(1, 3, 1, 1), one.labels)

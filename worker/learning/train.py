@@ -60,7 +60,7 @@ def fit_segmentation(
         optimizer = make_optimizer(network, config)
         images, labels = training.images.to(device), training.labels.to(device)
         references = [torch.from_numpy(volume.reference).to(device) for volume in validation]
-        planes = torch.cat([volume.images for volume in validation]).to(device) if validation else images[:0]
+        planes = join_planes(validation, config).to(device)
         order = torch_generator(seed, "segmentation", "order")
         draws = torch_generator(seed, "segmentation", "augmentation", device=device)
         batches = endless_batches(len(images), config.batch_size, order)
@@ -125,6 +125,12 @@ def validate_network(
         for labels, reference in zip(predicted, references, strict=True)
     ]
     return mean_dice(foreground_dice(matrix) for matrix in torch.stack(counts).tolist())
+
+
+def join_planes(volumes: Sequence[ReferenceVolume], config: SegmentationConfig) -> Tensor:
+    """Give the slices of all volumes one after the other as floats, for one volume may hold bytes and another not."""
+    none = torch.empty(0, config.channels, config.image_size, config.image_size)
+    return torch.cat([none, *(as_unit_floats(volume.images) for volume in volumes)])
 
 
 def confusion_counts(predicted: Tensor, reference: Tensor, classes: int) -> Tensor:
