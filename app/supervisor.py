@@ -108,7 +108,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=_environment(self._settings),
+                env=worker_environment(self._settings),
                 process_group=0,  # Ctrl-C at the terminal reaches the service alone, which then stops its workers
             )
         with suppress(ProcessLookupError):
@@ -145,13 +145,8 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    """The environment in which a child reads exactly these settings."""
+def worker_environment(settings: Settings) -> dict[str, str]:
+    """The environment in which a supervised worker reads exactly these settings."""
     environment = dict(os.environ)
     for name, field in Settings.model_fields.items():
         alias = field.validation_alias
@@ -168,3 +163,8 @@ def _environment(settings: Settings) -> dict[str, str]:
     root = str(Path(__file__).resolve().parents[1])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH", "")]))
     return environment
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -6,6 +6,7 @@ job.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -53,6 +54,8 @@ def make_worker(knobs: Settings, find: Callable[[JobKind], Task]) -> Celery:
 
 def _configure(**_facts: Any) -> None:
     configure_logging()
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # that a wake came and went is no news; the runner logs jobs
 
 
 def _begin(**_facts: Any) -> None:
