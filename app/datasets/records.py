@@ -46,7 +46,7 @@ class VolumeSource:
     """One volume as it lies on disk. Paths are files, or folders where a format keeps one slice a file.
 
     `unlabelled_value` is how the scribble file says "unlabelled"; `mask_values` takes the values of the full mask to
-    the values of the schema, None where they are the same.
+    the values of the schema, None where they are the same. `part` names the volume in a folder that holds several.
     """
 
     patient: str
@@ -58,6 +58,7 @@ class VolumeSource:
     scribble_mask: Path | None = None
     unlabelled_value: int | None = None
     mask_values: Mapping[int, int] | None = None
+    part: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -101,7 +102,7 @@ def suggest_class(value: int, name: str) -> LabelClass:
 
 def read_volume_image(volume: VolumeSource, axis: int | None = None) -> Image3D:
     """The image of a volume; raises the image errors of its format."""
-    return read_image(volume.image, axis=axis)
+    return read_image(volume.image, axis=axis, part=volume.part)
 
 
 def read_full_mask(volume: VolumeSource, geometry: Geometry) -> NDArray[np.uint8] | None:

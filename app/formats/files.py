@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.errors import NotAnImage
+from app.formats.dicom import find_dicom_volumes, load_dicom_volume
+from app.formats.frames import list_frames, load_frames, load_mask_frames
 from app.formats.image import MAX_IMAGE_BYTES, Geometry, Image3D
 from app.formats.metaimage import load_metaimage
 from app.formats.nifti import load_nifti
@@ -37,26 +39,55 @@ def image_stem(path: Path) -> str | None:
     return None
 
 
-def load_voxels(path: Path, *, max_bytes: int = MAX_IMAGE_BYTES) -> FileVoxels:
-    """The voxels at a path; raises the image errors of its format, `NotAnImage` for a name of no known one."""
+def load_voxels(path: Path, *, part: str = "", max_bytes: int = MAX_IMAGE_BYTES) -> FileVoxels:
+    """The voxels at a path: of a file, or of a folder of pictures or DICOM files.
+
+    `part` names one of several volumes of a DICOM folder. Raises the image errors of the format, and `NotAnImage` for
+    a name of no known one and for a folder in which nothing, or more than one thing, could be meant.
+    """
+    if path.is_dir():
+        return _load_folder(path, part, max_bytes)
     stem = image_stem(path)
     if stem is None:
         raise NotAnImage(path.name, f"its name ends in none of {', '.join(_LOADERS)}")
     return _LOADERS[path.name[len(stem) :].lower()](path, max_bytes=max_bytes)
 
 
-def read_image(path: Path, *, axis: int | None = None, max_bytes: int = MAX_IMAGE_BYTES) -> Image3D:
-    """The image at a path, cut along `axis`; raises as `load_voxels` and `to_image` do."""
-    return to_image(load_voxels(path, max_bytes=max_bytes), axis)
+def read_image(path: Path, *, axis: int | None = None, part: str = "", max_bytes: int = MAX_IMAGE_BYTES) -> Image3D:
+    """The image at a path, cut along `axis`; raises as `load_voxels` and `to_image` do.
+
+    A folder of one picture a slice is cut as it lies there, whatever its spacing.
+    """
+    cut = 2 if axis is None and path.is_dir() else axis
+    return to_image(load_voxels(path, part=part, max_bytes=max_bytes), cut)
 
 
 def read_mask(
     path: Path, geometry: Geometry, *, value_map: Mapping[int, int] | None = None, max_bytes: int = MAX_IMAGE_BYTES
 ) -> NDArray[np.uint8]:
-    """The uint8 (Z, H, W) mask at a path, checked against its image; raises as `load_voxels` and `to_mask` do."""
+    """The uint8 (Z, H, W) mask at a path, checked against its image; raises as `load_voxels` and `to_mask` do.
+
+    A folder of pictures says nothing of where it lies: its k-th picture is the mask of slice k.
+    """
+    if path.is_dir():
+        return to_mask(load_mask_frames(list_frames(path), geometry, name=path.name), geometry, value_map)
     return to_mask(load_voxels(path, max_bytes=max_bytes), geometry, value_map)
 
 
 def read_mask_values(path: Path, most: int) -> set[int]:
     """The values that occur in a mask file, at most `most` of them; raises as `load_voxels` and `mask_values` do."""
     return mask_values(load_voxels(path), most)
+
+
+def _load_folder(path: Path, part: str, max_bytes: int) -> FileVoxels:
+    frames = list_frames(path)
+    if frames:
+        return load_frames(frames, name=path.name, max_bytes=max_bytes)
+    volumes, _ = find_dicom_volumes(path)
+    chosen = [volume for volume in volumes if part in ("", volume.part)]
+    if len(chosen) == 1:
+        return load_dicom_volume(chosen[0], max_bytes=max_bytes)
+    if not volumes:
+        raise NotAnImage(path.name, "the folder holds neither pictures nor DICOM images")
+    parts = ", ".join(repr(volume.part) for volume in volumes[:8])
+    raise NotAnImage(path.name, f"the folder holds {len(volumes)} volumes, of which one must be named: {parts}")

@@ -50,7 +50,8 @@ class Geometry:
 class Image3D:
     """A scan as (Z, H, W) or (Z, H, W, 3), in uint8, int16, uint16 or float32; real value = stored * slope + intercept.
 
-    `exact` is False only where 64-bit floats had to be rounded to float32.
+    `exact` is False only where 64-bit floats had to be rounded to float32; `remarks` are sentences about the file that
+    a person should know (slices that are missing, a tilted gantry).
     """
 
     array: NDArray[Any]
@@ -58,6 +59,7 @@ class Image3D:
     intercept: float
     geometry: Geometry
     exact: bool = True
+    remarks: tuple[str, ...] = ()
 
 
 def stack_axes(axis: int) -> tuple[int, int, int]:

@@ -42,6 +42,7 @@ class FileVoxels:
     spacing: tuple[float, float, float] | None
     slope: float = 1.0
     intercept: float = 0.0
+    remarks: tuple[str, ...] = ()
 
 
 def to_image(file: FileVoxels, axis: int | None = None) -> Image3D:
@@ -59,7 +60,8 @@ def to_image(file: FileVoxels, axis: int | None = None) -> Image3D:
     spacing = file.spacing
     spacing_mm = None if spacing is None else (float(spacing[z]), float(spacing[y]), float(spacing[x]))
     geometry = Geometry(shape, cut, as_matrix(file.affine), spacing_mm)
-    return Image3D(np.ascontiguousarray(to_stack(kept, cut)), file.slope, file.intercept, geometry, exact)
+    stack = np.ascontiguousarray(to_stack(kept, cut))
+    return Image3D(stack, file.slope, file.intercept, geometry, exact, file.remarks)
 
 
 def to_mask(file: FileVoxels, geometry: Geometry, value_map: Mapping[int, int] | None = None) -> NDArray[np.uint8]:
