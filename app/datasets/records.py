@@ -109,7 +109,8 @@ def read_full_mask(volume: VolumeSource, geometry: Geometry) -> NDArray[np.uint8
     """The dense (Z, H, W) mask in the schema's values, or None where the volume has none; raises the mask errors."""
     if volume.full_mask is None:
         return None
-    return read_mask(volume.full_mask, geometry, value_map=volume.mask_values)
+    image = (volume.image, volume.part)
+    return read_mask(volume.full_mask, geometry, value_map=volume.mask_values, image=image)
 
 
 def read_scribble_mask(

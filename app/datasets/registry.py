@@ -6,7 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.datasets.acdc import list_acdc
+from app.datasets.chaos import list_chaos_ct, list_chaos_mr
+from app.datasets.davis import list_davis
+from app.datasets.dicom import list_dicom
 from app.datasets.folder import list_folder
+from app.datasets.mscmr import list_mscmr
 from app.datasets.phantom import list_phantoms
 from app.datasets.records import DatasetListing
 from app.datasets.splits import FRACTIONS
@@ -17,6 +21,12 @@ Fractions = tuple[float, float, float]
 # Each takes (path, seed, fractions); those with published splits need neither of the two.
 _IMPORTERS: dict[str, Callable[[Path, int, Fractions], DatasetListing]] = {
     "acdc": lambda path, _seed, _fractions: list_acdc(path),
+    "chaos": lambda path, _seed, _fractions: list_chaos_ct(path),
+    "chaos-mr": lambda path, seed, fractions: list_chaos_mr(path, seed=seed, fractions=fractions),
+    "davis": lambda path, _seed, _fractions: list_davis(path),
+    "decathlon": lambda path, seed, fractions: list_folder(path, seed=seed, fractions=fractions, name="decathlon"),
+    "dicom": lambda path, seed, fractions: list_dicom(path, seed=seed, fractions=fractions),
+    "mscmr": lambda path, _seed, _fractions: list_mscmr(path),
     "nifti": lambda path, seed, fractions: list_folder(path, seed=seed, fractions=fractions),
     "phantom": lambda path, seed, _fractions: list_phantoms(path, seed=seed),
 }

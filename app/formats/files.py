@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.errors import NotAnImage
-from app.formats.dicom import find_dicom_volumes, load_dicom_volume
-from app.formats.frames import list_frames, load_frames, load_mask_frames
+from app.errors import NotAnImage, ShapeMismatch
+from app.formats.dicom import DicomVolume, find_dicom_volumes, load_dicom_volume
+from app.formats.frames import list_frames, load_frames, load_mask_frames, natural_key
 from app.formats.image import MAX_IMAGE_BYTES, Geometry, Image3D
 from app.formats.metaimage import load_metaimage
 from app.formats.nifti import load_nifti
@@ -63,15 +63,32 @@ def read_image(path: Path, *, axis: int | None = None, part: str = "", max_bytes
 
 
 def read_mask(
-    path: Path, geometry: Geometry, *, value_map: Mapping[int, int] | None = None, max_bytes: int = MAX_IMAGE_BYTES
+    path: Path,
+    geometry: Geometry,
+    *,
+    value_map: Mapping[int, int] | None = None,
+    image: tuple[Path, str] | None = None,
+    max_bytes: int = MAX_IMAGE_BYTES,
 ) -> NDArray[np.uint8]:
     """The uint8 (Z, H, W) mask at a path, checked against its image; raises as `load_voxels` and `to_mask` do.
 
-    A folder of pictures says nothing of where it lies: its k-th picture is the mask of slice k.
+    A folder of pictures says nothing of where it lies: its k-th picture belongs to the k-th file of the image, both in
+    order of names. `image` (folder and part) tells which slice that file is; without it the k-th picture is slice k.
     """
-    if path.is_dir():
-        return to_mask(load_mask_frames(list_frames(path), geometry, name=path.name), geometry, value_map)
-    return to_mask(load_voxels(path, max_bytes=max_bytes), geometry, value_map)
+    if not path.is_dir():
+        return to_mask(load_voxels(path, max_bytes=max_bytes), geometry, value_map)
+    pictures = list_frames(path)
+    if image is not None and image[0].is_dir() and not list_frames(image[0]):
+        pictures = _by_slice(pictures, _dicom_volume(*image), geometry)
+    return to_mask(load_mask_frames(pictures, geometry, name=path.name), geometry, value_map)
+
+
+def _by_slice(pictures: list[Path], volume: DicomVolume, geometry: Geometry) -> list[Path]:
+    if len(pictures) != len(volume.pictures):
+        raise ShapeMismatch(geometry.stack_shape, (len(pictures), *geometry.stack_shape[1:]))
+    names = sorted((picture.path.name for picture in volume.pictures), key=natural_key)
+    rank = {name: number for number, name in enumerate(names)}
+    return [pictures[rank[picture.path.name]] for picture in volume.pictures]
 
 
 def read_mask_values(path: Path, most: int) -> set[int]:
@@ -83,10 +100,14 @@ def _load_folder(path: Path, part: str, max_bytes: int) -> FileVoxels:
     frames = list_frames(path)
     if frames:
         return load_frames(frames, name=path.name, max_bytes=max_bytes)
+    return load_dicom_volume(_dicom_volume(path, part), max_bytes=max_bytes)
+
+
+def _dicom_volume(path: Path, part: str) -> DicomVolume:
     volumes, _ = find_dicom_volumes(path)
     chosen = [volume for volume in volumes if part in ("", volume.part)]
     if len(chosen) == 1:
-        return load_dicom_volume(chosen[0], max_bytes=max_bytes)
+        return chosen[0]
     if not volumes:
         raise NotAnImage(path.name, "the folder holds neither pictures nor DICOM images")
     parts = ", ".join(repr(volume.part) for volume in volumes[:8])

@@ -66,19 +66,20 @@ def load_mask_frames(frames: Sequence[Path], geometry: Geometry, *, name: str) -
     """
     import numpy as np
 
-    mask = np.empty(geometry.stack_shape, np.int64)
-    if len(frames) != len(mask):
-        raise ShapeMismatch(geometry.stack_shape, (len(frames), *geometry.stack_shape[1:]))
-    for index, path in enumerate(frames):
+    expected = geometry.stack_shape
+    if len(frames) != expected[0]:
+        raise ShapeMismatch(expected, (len(frames), *expected[1:]))
+    planes = []
+    for path in frames:
         plane = read_picture(path, indexed=True)
         if plane.ndim != 2:
             raise WrongDimensions(path.name, plane.shape, "a mask has one channel")
-        if plane.shape != mask.shape[1:]:
-            raise ShapeMismatch(geometry.stack_shape, (len(frames), *plane.shape))
+        if plane.shape != expected[1:]:
+            raise ShapeMismatch(expected, (len(frames), *plane.shape))
         if plane.dtype.kind not in "biu":
             raise UnsupportedDtype(path.name, plane.dtype.name)
-        mask[index] = plane
-    return FileVoxels(name, from_stack(mask, geometry.axis), np.asarray(geometry.affine), None)
+        planes.append(plane)
+    return FileVoxels(name, from_stack(np.stack(planes), geometry.axis), np.asarray(geometry.affine), None)
 
 
 def read_picture(path: Path, *, max_bytes: int = MAX_IMAGE_BYTES, indexed: bool = False) -> NDArray[Any]:

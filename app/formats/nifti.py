@@ -64,12 +64,15 @@ def read_nifti_mask(
     value_map: Mapping[int, int] | None = None,
     max_bytes: int = MAX_IMAGE_BYTES,
 ) -> NDArray[np.uint8]:
-    """The uint8 (Z, H, W) mask in a NIfTI file, checked against the geometry of its image.
+    """The uint8 (Z, H, W) mask in a NIfTI file, on the very grid of its image: of a larger one, labels would be lost.
 
     `value_map` takes the file's values to canonical ones and must then name them all. Raises what `load_nifti` and
     `to_mask` raise.
     """
-    return to_mask(load_nifti(source, name=name, max_bytes=max_bytes), geometry, value_map)
+    file = load_nifti(source, name=name, max_bytes=max_bytes)
+    if file.voxels.shape != geometry.shape:
+        raise ShapeMismatch(geometry.shape, file.voxels.shape)
+    return to_mask(file, geometry, value_map)
 
 
 def write_nifti(stack: NDArray[Any], geometry: Geometry, *, compress: bool = True) -> bytes:

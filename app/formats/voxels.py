@@ -81,7 +81,7 @@ def to_mask(file: FileVoxels, geometry: Geometry, value_map: Mapping[int, int] |
     mask = np.empty(voxels.shape, dtype=np.uint8, order="F")
     for k in range(voxels.shape[2]):
         plane = voxels[:, :, k]
-        for value in np.unique(plane).tolist():
+        for value in _values_in(plane):
             here = plane == value
             mask[:, :, k][here] = _mask_value(value, value_map, here, k)
     return np.ascontiguousarray(to_stack(mask, geometry.axis))
@@ -99,7 +99,7 @@ def mask_values(file: FileVoxels, most: int) -> set[int]:
     found: set[float] = set()
     for k in range(voxels.shape[2]):
         plane = voxels[:, :, k]
-        for value in np.unique(plane).tolist():
+        for value in _values_in(plane):
             if math.floor(value) != value:
                 raise MaskNotIntegral(_first(plane == value, k), value)
             found.add(value)
@@ -213,6 +213,21 @@ def _displacement(
     corners[:, :3] *= np.asarray(shape) - 1
     distance = float(np.linalg.norm((corners @ (affine - expected).T)[:, :3], axis=1).max())
     return distance, _AFFINE_TOLERANCE_VOXELS * float(np.linalg.norm(expected[:3, :3], axis=0).min())
+
+
+def _values_in(plane: NDArray[Any]) -> list[float]:
+    import numpy as np
+
+    if plane.dtype.kind == "b":
+        plane = plane.view(np.uint8)
+    low, high = plane.min(), plane.max()
+    if plane.dtype.kind not in "iu" or int(high) - int(low) > 65535:
+        found: list[float] = np.unique(plane).tolist()
+        return found
+    # Counting is ten times as fast as the sorting in `unique`, and a large scan has a thousand planes.
+    offset = int(low)
+    counts = np.bincount((plane.astype(np.int64) - offset).reshape(-1))
+    return [value + offset for value in np.flatnonzero(counts).tolist()]
 
 
 def _mask_value(value: float, value_map: Mapping[int, int] | None, here: NDArray[np.bool_], k: int) -> int:
