@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-_GREY = ("1", "L", "I", "I;16", "I;16B", "I;16L", "F")
+_GREY = ("L", "I", "I;16", "I;16B", "I;16L", "F")
 
 
 def list_frames(folder: Path) -> list[Path]:
@@ -76,7 +76,7 @@ def load_mask_frames(frames: Sequence[Path], geometry: Geometry, *, name: str) -
             raise WrongDimensions(path.name, plane.shape, "a mask has one channel")
         if plane.shape != expected[1:]:
             raise ShapeMismatch(expected, (len(frames), *plane.shape))
-        if plane.dtype.kind not in "biu":
+        if plane.dtype.kind not in "iu":
             raise UnsupportedDtype(path.name, plane.dtype.name)
         planes.append(plane)
     return FileVoxels(name, from_stack(np.stack(planes), geometry.axis), np.asarray(geometry.affine), None)
@@ -110,6 +110,9 @@ def _pixels(picture: Any, name: str, *, indexed: bool) -> NDArray[np.generic]:
 
     if picture.mode in ("RGBA", "LA") and picture.getchannel("A").getextrema() == (255, 255):
         picture = picture.convert(picture.mode[:-1])
+    if picture.mode == "1":
+        # Not the picture itself: numpy takes over Pillow's bytes, in which "true" is 255 and no valid bool.
+        return (np.array(picture.convert("L")) > 0).astype(np.uint8)
     if picture.mode in _GREY or (indexed and picture.mode == "P"):
         pixels = np.array(picture)
         return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)

@@ -92,7 +92,6 @@ def mask_values(file: FileVoxels, most: int) -> set[int]:
 
     Raises `WrongDimensions` (colour), `NonFiniteVoxel`, `MaskNotIntegral` and, for more than `most` values, `NotAMask`.
     """
-    import numpy as np
 
     voxels = _real_values(file)
     check_finite(voxels, file.name)
@@ -218,8 +217,6 @@ def _displacement(
 def _values_in(plane: NDArray[Any]) -> list[float]:
     import numpy as np
 
-    if plane.dtype.kind == "b":
-        plane = plane.view(np.uint8)
     low, high = plane.min(), plane.max()
     if plane.dtype.kind not in "iu" or int(high) - int(low) > 65535:
         found: list[float] = np.unique(plane).tolist()
