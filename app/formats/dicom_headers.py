@@ -63,10 +63,10 @@ class DicomFile:
 
 def damage_errors() -> tuple[type[Exception], ...]:
     """What a damaged file makes pydicom and its decoders raise."""
-    from pydicom.errors import InvalidDicomError
+    from pydicom.errors import BytesLengthException, InvalidDicomError
 
     plain = (OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, ArithmeticError)
-    return (*plain, AssertionError, MemoryError, struct.error, zlib.error, InvalidDicomError)
+    return (*plain, AssertionError, MemoryError, struct.error, zlib.error, InvalidDicomError, BytesLengthException)
 
 
 def first_line(error: BaseException) -> str:
