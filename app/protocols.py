@@ -7,10 +7,16 @@ equal. The service stores them with the project and never interprets them.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from app.errors import ProtocolRefused
+
+
+def _demand(record: object, name: str, holds: bool, rule: str) -> None:
+    if not holds:
+        raise ProtocolRefused(f"{type(record).__name__} {name} must be {rule}, not {getattr(record, name)}")
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,18 @@ class EncoderProtocol:
     start: str = "imagenet"  # or "scratch"
     precision: str = "auto"  # or "float32"
 
+    def __post_init__(self) -> None:
+        """Refuse what would fail only when a worker begins."""
+        _demand(self, "image_size", self.image_size >= 32, "at least 32")
+        _demand(self, "batch_slices", self.batch_slices >= 4, "at least 4, a group of every relation")
+        _demand(self, "epochs", self.epochs >= 1, "at least 1")
+        _demand(self, "learning_rate", self.learning_rate > 0, "above 0")
+        _demand(self, "temperature", self.temperature > 0, "above 0")
+        weights = (self.weight_nt_xent, self.weight_patient, self.weight_volume, self.weight_slice)
+        _demand(self, "weight_nt_xent", any(weights), "above 0 when all other weights are 0")
+        _demand(self, "start", self.start in {"imagenet", "scratch"}, "imagenet or scratch")
+        _demand(self, "precision", self.precision in {"auto", "float32"}, "auto or float32")
+
 
 @dataclass(frozen=True)
 class SegmentationProtocol:
@@ -48,6 +66,19 @@ class SegmentationProtocol:
     validate_every: int = 200  # iterations
     precision: str = "auto"
 
+    def __post_init__(self) -> None:
+        """Refuse what would fail only when a worker begins."""
+        size_fits = self.image_size >= 32 and self.image_size % 16 == 0
+        _demand(self, "image_size", size_fits, "a multiple of 16, at least 32")
+        _demand(self, "iterations_min", self.iterations_min >= 1, "at least 1")
+        _demand(self, "iterations_max", self.iterations_max >= self.iterations_min, "at least iterations_min")
+        _demand(self, "batch_size", self.batch_size >= 1, "at least 1")
+        _demand(self, "validate_every", self.validate_every >= 1, "at least 1")
+        _demand(self, "learning_rate", self.learning_rate > 0, "above 0")
+        _demand(self, "momentum", self.momentum < 1, "below 1")
+        _demand(self, "optimizer", self.optimizer in {"sgd", "adamw"}, "sgd or adamw")
+        _demand(self, "precision", self.precision in {"auto", "float32"}, "auto or float32")
+
     def iterations_for(self, fraction: float) -> int:
         """Iterations of one member when `fraction` (0-1] of the train slices is labelled."""
         return max(self.iterations_min, min(self.iterations_max, int(self.iterations_per_fraction * fraction)))
@@ -61,6 +92,10 @@ class Protocol:
     members: int = 5
     encoder: EncoderProtocol = field(default_factory=EncoderProtocol)
     segmentation: SegmentationProtocol = field(default_factory=SegmentationProtocol)
+
+    def __post_init__(self) -> None:
+        """Refuse an ensemble of nobody, or of more than anybody waits for."""
+        _demand(self, "members", 1 <= self.members <= 100, "between 1 and 100")
 
     def as_json(self) -> dict[str, Any]:
         """The protocol as plain JSON values."""
@@ -141,6 +176,6 @@ def _checked(current: object, value: object, path: str) -> object:
         value = float(value)
     if type(value) is not type(current):
         raise ProtocolRefused(f"{path} must be of type {type(current).__name__}, not {type(value).__name__}")
-    if isinstance(value, (int, float)) and value < 0:
-        raise ProtocolRefused(f"{path} must not be negative, not {value}")
+    if isinstance(value, int | float) and not 0 <= value < math.inf:
+        raise ProtocolRefused(f"{path} must be a number from 0 on, not {value}")
     return value

@@ -15,7 +15,7 @@ import pytest
 import redis
 from sqlalchemy.engine import make_url
 
-from app.db.models import Base
+from app.db.migrate import migrate
 from app.db.session import Database
 from app.log import configure_logging
 
@@ -26,8 +26,8 @@ REDIS_CLAIM_S = 600
 
 
 def make_schema(database: Database) -> None:
-    """Make every table."""
-    Base.metadata.create_all(database.engine)
+    """Make every table, by the real migrations."""
+    migrate(database)
 
 
 @pytest.fixture(scope="session", autouse=True)

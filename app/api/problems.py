@@ -102,6 +102,11 @@ def install_problem_handlers(app: FastAPI) -> None:
         return _problem(request, 500, "internal-error", "Something went wrong here; the log says what.")
 
 
+def problem_answer(request: Request, error: NextSliceError) -> JSONResponse:
+    """The answer to a refusal, for what stands outside of the routes."""
+    return _problem(request, status_of(error), error.code, str(error))
+
+
 def _problem(
     request: Request,
     status: int,

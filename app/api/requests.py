@@ -7,8 +7,10 @@ import time
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.problems import problem_answer
 from app.errors import BodyTooLarge
 from app.log import get_log, log_context
 
@@ -63,17 +65,26 @@ class LimitBody:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        refusal = problem_answer(Request(scope), BodyTooLarge(self._limit))
         announced = Headers(scope=scope).get("content-length", "0")
-        received = int(announced) if announced.isdigit() and int(announced) > self._limit else 0
+        if announced.isdigit() and int(announced) > self._limit:
+            await refusal(scope, receive, send)
+            return
+        received = 0
 
         async def limited() -> Message:
             nonlocal received
-            if received > self._limit:
-                raise BodyTooLarge(self._limit)
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._limit:
                 raise BodyTooLarge(self._limit)
             return message
 
-        await self._app(scope, limited, send)
+        async def answered(message: Message) -> None:
+            # Whoever reads the body turns what `limited` raises into an answer of its own; this one is the clear one.
+            if received <= self._limit:
+                await send(message)
+            elif message["type"] == "http.response.start":
+                await refusal(scope, receive, send)
+
+        await self._app(scope, limited, answered)

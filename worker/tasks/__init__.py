@@ -18,7 +18,6 @@ TASKS: dict[JobKind, str] = {
     JobKind.TRAIN_SEGMENTATION: "worker.tasks.train_segmentation",
     JobKind.EVALUATE: "worker.tasks.evaluate",
     JobKind.PREDICT: "worker.tasks.predict",
-    JobKind.IMPORT: "worker.tasks.import_dataset",
     JobKind.EXPORT: "worker.tasks.export",
 }
 

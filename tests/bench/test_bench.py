@@ -1,0 +1,156 @@
+"""Whole experiments from the command line, embedded: a real service, real workers, generated hearts."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from app.datasets.phantom import PhantomConfig, list_phantoms
+from tests.conftest import POSTGRES_SERVER
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def hearts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hearts")  # phantoms lie in the layout of ACDC
+    list_phantoms(folder, config=PhantomConfig(6, 5, 40, 48, seed=3, fractions=(0.5, 0.2, 0.3)))
+    return folder
+
+
+def bench(hearts: Path, out: Path, *more: str) -> list[str]:
+    command = [sys.executable, "-m", "app.cli", "bench", "run", "acdc", "--root", str(hearts), "--out", str(out)]
+    command += ["--preset", "tiny", "--strategies", "gcl,random", "--budgets", "10,20", "--seeds", "1"]
+    return [*command, *more]
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if "URL" not in name}
+    return kept | {"OMP_NUM_THREADS": "1"} | more
+
+
+def run(command: list[str], **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(**more), capture_output=True, text=True, timeout=280, check=False
+    )
+
+
+def read_manifest(out: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((out / "manifest.json").read_text())
+    return manifest
+
+
+def picks(out: Path) -> dict[tuple[str, str], list[tuple[str, str, int]]]:
+    return {
+        (each["strategy"], budget): [(pick["patient"], pick["volume"], pick["slice"]) for pick in round_["picks"]]
+        for each in read_manifest(out)["runs"].values()
+        for budget, round_ in each["rounds"].items()
+    }
+
+
+def test_an_experiment_runs_resumes_and_repeats(hearts: Path, tmp_path: Path) -> None:
+    first = run(bench(hearts, tmp_path / "a"))
+    assert first.returncode == 0, first.stderr
+    rows = list(csv.DictReader((tmp_path / "a" / "results.csv").open()))
+    keys = [(row["strategy"], row["seed"], row["budget_percent"], row["member"], row["class_value"]) for row in rows]
+    assert len(keys) == len(set(keys)) == 2 * 2 * 2 * 3  # strategies, budgets, member and ensemble, classes
+    assert all(0 <= float(row["dice"]) <= 1 and row["hd95_unit"] == "mm" for row in rows)
+    assert (tmp_path / "a" / "curve.png").read_bytes().startswith(b"\x89PNG")
+    manifest = read_manifest(tmp_path / "a")
+    encoders = [each["encoder"] for each in manifest["runs"].values() if each["strategy"] == "gcl"]
+    assert encoders[0]["manifest"]["start"] == "scratch"
+    assert "scratch" in encoders[0]["manifest"]["warning"]
+    assert manifest["protocol"]["segmentation"]["iterations_min"] == 30
+
+    stopped = subprocess.Popen(bench(hearts, tmp_path / "b"), cwd=ROOT, env=environment(), stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "b" / "results.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    stopped.send_signal(signal.SIGINT)
+    assert stopped.wait(60) == 130
+    stopped.stderr.close()
+    again = run(bench(hearts, tmp_path / "b"))
+    assert again.returncode == 0, again.stderr
+    assert picks(tmp_path / "b") == picks(tmp_path / "a"), "the same seed gives the same picks, stopped or not"
+    assert len(list(csv.DictReader((tmp_path / "b" / "results.csv").open()))) == len(rows)
+
+    other = run(bench(hearts, tmp_path / "a", "--seeds", "2"))
+    assert other.returncode == 1
+    assert other.stderr.startswith("nextslice: ")
+    assert "seeds" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--budgets", "0"), "budget"),
+        (("--budgets", "5,120"), "budget"),
+        (("--strategies", "best"), "no strategy"),
+        (("--preset", "huge"), "preset"),
+        (("--root", "/nothing/here"), "no such folder"),
+        (("--url", "http://127.0.0.1:9"), "No service answers"),
+    ],
+)
+def test_what_cannot_run_is_said_in_one_sentence(
+    hearts: Path, tmp_path: Path, more: tuple[str, str], said: str
+) -> None:
+    refused = run(bench(hearts, tmp_path / "out", *more))
+    assert refused.returncode == 1, refused.stdout
+    assert said in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1, refused.stderr
+
+
+def test_a_separate_service_and_worker_on_postgres_and_redis(hearts: Path, tmp_path: Path, redis_url: str) -> None:
+    name = f"nextslice_test_bench_{os.getpid()}"
+    try:
+        server = psycopg.connect(POSTGRES_SERVER, autocommit=True, connect_timeout=3)
+    except psycopg.OperationalError as error:
+        pytest.skip(f"no PostgreSQL on this machine ({str(error).splitlines()[0]})")
+    server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')  # type: ignore[arg-type]
+    url = POSTGRES_SERVER.rsplit("/", 1)[0] + f"/{name}"
+    shared = environment(DATABASE_URL=url, BROKER_URL=redis_url, NEXTSLICE_HOME=str(tmp_path / "home"))
+    port = "18765"
+    api = subprocess.Popen([sys.executable, "-m", "app.cli", "up", "--port", port], cwd=ROOT, env=shared)
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "celery", "-A", "worker.main", "worker", "-Q", "gpu,cpu", "-P", "prefork", "-c", "1"],
+        cwd=ROOT,
+        env=shared,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/readyz")
+        done = run(bench(hearts, tmp_path / "out", "--url", f"http://127.0.0.1:{port}"))
+        assert done.returncode == 0, done.stderr
+        assert len(picks(tmp_path / "out")) == 4
+        assert not (tmp_path / "out" / "service").exists(), "nothing ran embedded"
+    finally:
+        for process in (worker, api):
+            process.terminate()
+        for process in (worker, api):
+            process.wait(30)
+        server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[arg-type]
+        server.close()
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(url).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise AssertionError(f"{url} did not answer")

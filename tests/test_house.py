@@ -1,0 +1,60 @@
+"""What holds for the house as a whole and no type can say."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from app.names import STRATEGIES, JobKind
+from app.protocols import PRESETS, EncoderProtocol, SegmentationProtocol, resolve_protocol
+from worker.learning.configs import EncoderConfig, SegmentationConfig
+from worker.learning.query.strategies import STRATEGIES as RULES
+from worker.tasks import TASKS, find_task
+
+
+def test_the_service_starts_without_torch_and_numpy() -> None:
+    heavy = "('torch', 'torchvision', 'numpy', 'scipy', 'nibabel', 'PIL', 'pydicom', 'matplotlib', 'worker')"
+    code = f"import app.main, app.cli, sys; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_every_described_strategy_has_a_rule() -> None:
+    assert set(RULES) == set(STRATEGIES)
+
+
+def test_every_job_kind_that_is_queued_has_a_task() -> None:
+    assert set(TASKS) == set(JobKind) - {JobKind.IMPORT}
+    assert all(callable(find_task(kind)) for kind in TASKS)
+
+
+def test_protocols_speak_the_words_of_the_configurations() -> None:
+    encoder = {field.name for field in dataclasses.fields(EncoderConfig)}
+    assert {field.name for field in dataclasses.fields(EncoderProtocol)} <= encoder
+    ours = {"iterations_per_fraction", "iterations_min", "iterations_max"}
+    segmentation = {field.name for field in dataclasses.fields(SegmentationConfig)}
+    assert {field.name for field in dataclasses.fields(SegmentationProtocol)} - ours <= segmentation
+
+
+def test_the_paper_preset_is_the_published_recipe() -> None:
+    paper = PRESETS["paper"]
+    for name, value in dataclasses.asdict(paper.encoder).items():
+        assert value == getattr(EncoderConfig(), name), name
+    assert [paper.segmentation.iterations_for(percent / 100) for percent in (1, 2, 3, 5, 40)] == [
+        600,
+        1200,
+        1800,
+        3000,
+        24000,
+    ]
+    assert (paper.members, paper.segmentation.batch_size, paper.segmentation.learning_rate) == (5, 6, 0.01)
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_every_preset_makes_configurations(preset: str) -> None:
+    protocol = resolve_protocol(preset)
+    EncoderConfig(**dataclasses.asdict(protocol.encoder))
+    assert protocol.segmentation.iterations_for(0.02) >= 1

@@ -1,0 +1,64 @@
+"""The migrations make what the models say, on both engines."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from app.db.migrate import differences, head_revision, migrate
+from app.db.session import Database
+from tests.conftest import POSTGRES_SERVER
+
+
+def test_a_migrated_database_has_what_the_models_say(database: Database) -> None:
+    with database.engine.connect() as connection:
+        assert differences(connection) == []
+
+
+def test_migrating_again_changes_nothing(database: Database) -> None:
+    assert migrate(database) == head_revision()
+
+
+def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    found: list[str] = []
+
+    def start() -> None:
+        database = Database(url)
+        found.append(migrate(database))
+        database.dispose()
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [head_revision()] * 4
+
+
+def test_postgres_processes_that_start_at_once_migrate_once() -> None:
+    try:
+        with psycopg.connect(POSTGRES_SERVER, autocommit=True, connect_timeout=3) as connection:
+            connection.execute("DROP DATABASE IF EXISTS nextslice_test_migrate WITH (FORCE)")
+            connection.execute("CREATE DATABASE nextslice_test_migrate TEMPLATE template0")
+    except psycopg.OperationalError as error:
+        pytest.skip(f"no PostgreSQL on this machine ({str(error).splitlines()[0]})")
+    url = POSTGRES_SERVER.rsplit("/", 1)[0] + "/nextslice_test_migrate"
+    found: list[str] = []
+
+    def start() -> None:
+        database = Database(url)
+        found.append(migrate(database))
+        database.dispose()
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with psycopg.connect(POSTGRES_SERVER, autocommit=True) as connection:
+        connection.execute("DROP DATABASE nextslice_test_migrate WITH (FORCE)")
+    assert found == [head_revision()] * 4
