@@ -13,13 +13,15 @@ NextSliceError
 ├── NotFound                404  BlobNotFound, PlaneOutside, ProjectNotFound, RecordNotFound, NoAnnotationYet
 ├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, GroundTruthExists,
 │                                GroundTruthMissing, RoundOpen, NothingLeft, RoundStateConflict, RoundPending,
-│                                NoModelYet, JobLostError, JobCancelled, JobFinishedError, JobNotRetryable
+│                                NoModelYet, JobLostError, JobCancelled, JobFinishedError, JobNotRetryable,
+│                                AddressTaken, ResumeMismatch
 ├── Gone                    410  LeaseGone, SliceLeasedElsewhere
 ├── PreconditionFailed      412  AnnotationStale
 ├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
 ├── UnsupportedMedia        415  MaskTypeRefused
 ├── PreconditionRequired    428  AnnotationPreconditionMissing
-└── Unavailable             503  BlobDamaged, BrokerUnreachable
+├── Unavailable             503  BlobDamaged, BrokerUnreachable, ServiceUnreachable
+└── RequestRefused               what a service answered to this house as its client
 
 A class takes facts, keeps them as fields and builds its own sentence; the HTTP status of a branch stands in
 `api/problems.py`.
