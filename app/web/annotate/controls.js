@@ -1,0 +1,138 @@
+// Buttons, sliders and keys, bound to the desk; and the desk's state shown on them.
+
+import { byId } from "../dom.js";
+import { strings } from "../strings.js";
+import { TOOLS } from "./desk.js";
+import { listenToKeys } from "./keys.js";
+import { buildClasses, buildHelp, classesByKey, tell } from "./panel.js";
+import { Pointer } from "./pointer.js";
+
+const OPACITY_STEP = 0.1;
+const ZOOM_STEP = 1.25;
+let markClass = () => {};
+
+/** Bind everything on the page. */
+export function bindControls(desk) {
+  const { stage } = desk;
+  const pointer = new Pointer(stage, desk);
+  const actions = actionsOf(desk, pointer);
+  const schema = classesByKey(desk.project.label_schema);
+  markClass = buildClasses(desk.project.label_schema, (value) => desk.chooseClass(value));
+  buildHelp();
+  listenToKeys(actions, (key) => {
+    const chosen = key === 0 ? schema.at(-1) : schema[key - 1];
+    if (chosen !== undefined && (key === 0 || chosen.value !== 0)) desk.chooseClass(chosen.value);
+  });
+  listenToSpace(pointer);
+  for (const button of document.querySelectorAll("[data-action]")) {
+    button.addEventListener("click", () => actions[button.dataset.action]());
+  }
+  onInput("size", (value) => desk.resize(value - desk.tool.size));
+  onInput("opacity", (value) => setShow(desk, { opacity: value / 100 }));
+  onInput("window", (value) => value > 0 && desk.choosePreset("", { ...desk.setting, window: value }), "change");
+  onInput("level", (value) => desk.choosePreset("", { ...desk.setting, level: value }), "change");
+  onInput("zoom", (value) => value > 0 && desk.zoomBy(value / stage.view.zoom), "change");
+  byId("preset").addEventListener("change", (event) => event.target.value && desk.choosePreset(Number(event.target.value)));
+  for (const name of ["mask", "prediction", "smooth"]) {
+    byId(`show-${name}`).addEventListener("change", (event) => setShow(desk, { [name]: event.target.checked }));
+  }
+  new ResizeObserver(() => desk.work !== null && stage.draw()).observe(stage.canvas);
+}
+
+/** Put the desk's state on the controls. */
+export function showState(desk) {
+  const { stage, tool, work, readOnly, viewed } = desk;
+  for (const name of TOOLS) byId(`tool-${name}`).setAttribute("aria-pressed", String(tool.name === name));
+  markClass(tool.value);
+  setValue("size", tool.size);
+  byId("size-shown").textContent = strings.pixels(tool.size);
+  setValue("opacity", Math.round(stage.show.opacity * 100));
+  for (const name of ["mask", "prediction", "smooth"]) byId(`show-${name}`).checked = stage.show[name];
+  stage.canvas.dataset.tool = readOnly ? "none" : tool.name;
+  if (work === null) return;
+  const unlabelled = desk.count();
+  byId("unlabelled-line").dataset.count = String(unlabelled);
+  setValue("window", Number(desk.setting.window.toPrecision(4)));
+  setValue("level", Number(desk.setting.level.toPrecision(4)));
+  setValue("zoom", Number(stage.view.zoom.toFixed(2)));
+  byId("position").textContent = strings.position(viewed.index, work.slice.depth);
+  byId("read-only").hidden = !readOnly;
+  byId("read-only-text").textContent = strings.readOnly(viewed.index, work.slice.depth);
+  byId("undo").disabled = readOnly || work.history.done.length === 0;
+  byId("redo").disabled = readOnly || work.history.undone.length === 0;
+  byId("rest").hidden = desk.project.supervision === "scribble";
+  byId("rest").disabled = readOnly || unlabelled === 0;
+  byId("no-prediction").hidden = desk.prediction !== null;
+  byId("accept").disabled = readOnly || desk.prediction === null;
+  byId("submit").disabled = readOnly;
+  byId("submit").textContent = work.version === "0" ? strings.submit : strings.submitAgain;
+  if (work.begun) byId("kept").textContent = strings.saved;
+}
+
+function actionsOf(desk, pointer) {
+  const { stage } = desk;
+  const toggle = (name) => () => setShow(desk, { [name]: !stage.show[name] });
+  return {
+    ...Object.fromEntries(TOOLS.map((name) => [name, () => desk.chooseTool(name)])),
+    submit: () => desk.submit(),
+    undo: () => desk.undo(),
+    redo: () => desk.redo(),
+    save: () => desk.work !== null && desk.keep(),
+    smaller: () => desk.resize(-1),
+    larger: () => desk.resize(1),
+    fainter: () => setShow(desk, { opacity: Math.max(0.1, stage.show.opacity - OPACITY_STEP) }),
+    stronger: () => setShow(desk, { opacity: Math.min(1, stage.show.opacity + OPACITY_STEP) }),
+    hide: toggle("mask"),
+    prediction: toggle("prediction"),
+    smooth: toggle("smooth"),
+    accept: () => desk.work !== null && desk.usePrediction(),
+    rest: () => desk.work !== null && desk.project.supervision !== "scribble" && desk.restIsBackground(),
+    preset: () => desk.work !== null && desk.nextPreset(),
+    up: () => desk.stepped(-1),
+    down: () => desk.stepped(1),
+    close: () => pointer.closePolygon(),
+    back: () => {
+      if (stage.polygon.length) pointer.dropPolygon();
+      else desk.back();
+      tell(null);
+    },
+    zoomIn: () => desk.zoomBy(ZOOM_STEP),
+    zoomOut: () => desk.zoomBy(1 / ZOOM_STEP),
+    fit: () => {
+      if (stage.view === null) return;
+      stage.fit();
+      desk.zoomed();
+    },
+    help: () => byId("help").showModal(),
+    closeHelp: () => byId("help").close(),
+  };
+}
+
+function setShow(desk, wanted) {
+  Object.assign(desk.stage.show, wanted);
+  desk.stage.draw();
+  desk.changed();
+}
+
+function setValue(id, value) {
+  const field = byId(id);
+  if (document.activeElement !== field || field.type === "range") field.value = String(value);
+}
+
+function onInput(id, use, when = "input") {
+  byId(id).addEventListener(when, (event) => {
+    const value = event.target.valueAsNumber;
+    if (Number.isFinite(value)) use(value);
+  });
+}
+
+function listenToSpace(pointer) {
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== " " || event.target.matches("button, input, select, a, summary")) return;
+    event.preventDefault();
+    pointer.spaceDown = true;
+  });
+  document.addEventListener("keyup", (event) => {
+    if (event.key === " ") pointer.spaceDown = false;
+  });
+}

@@ -1,0 +1,216 @@
+// What the annotator has in hand: the slice, the tool, window and level, the neighbour that is looked at.
+
+import { readAnnotation } from "../api.js";
+import { windowPresets } from "../core/grey.js";
+import { fillRest, replaceAll, BACKGROUND, UNLABELLED } from "../core/mask.js";
+import { byId } from "../dom.js";
+import { strings } from "../strings.js";
+import { classesByKey, showCounts, showPresets, tell } from "./panel.js";
+import { loadPlane, prefetchPlanes } from "./planes.js";
+import { loadPrediction } from "./work.js";
+
+export const TOOLS = ["pen", "brush", "eraser", "fill", "polygon"];
+const SIZE_MOST = 60;
+const KEEP_EVERY_MS = 250;
+
+export class Desk {
+  constructor(project, stage) {
+    this.project = project;
+    this.stage = stage;
+    this.work = null;
+    this.viewed = null; // the slice on the screen; another than work.slice is context
+    this.tool = { name: "pen", size: 5, value: classesByKey(project.label_schema)[0].value };
+    this.setting = null; // window and level
+    this.keptAt = 0;
+    this.changed = () => {};
+  }
+
+  get readOnly() {
+    return this.work === null || this.viewed.id !== this.work.slice.id;
+  }
+
+  /** Begin with a slice. */
+  open(work) {
+    this.work = work;
+    this.viewed = work.slice;
+    this.presets = windowPresets(work.volume.window, work.plane);
+    showPresets(this.presets);
+    this.setting = { ...this.presets[0] };
+    byId("preset").value = "0";
+    this.stage.polygon = [];
+    this.stage.open(work.plane, work.slice.spacing_mm);
+    this.showWork();
+  }
+
+  /** Nothing in hand. */
+  close() {
+    this.work = null;
+    this.viewed = null;
+  }
+
+  showWork() {
+    this.plane = this.work.plane;
+    this.stage.setImage(this.plane, this.setting);
+    this.stage.setMask(this.work.mask.pixels);
+    this.showPrediction(this.work.slice);
+    this.changed();
+  }
+
+  async showPrediction(slice) {
+    this.prediction = null;
+    this.stage.setPrediction(null);
+    const found = await loadPrediction(slice.id);
+    if (this.viewed?.id !== slice.id) return; // somebody went on meanwhile
+    this.prediction = found;
+    this.stage.setPrediction(found);
+    this.changed();
+  }
+
+  /** Look at a neighbour of the volume; its own slice can be drawn on again. */
+  async stepped(by) {
+    if (this.work === null) return;
+    const { siblings } = this.work;
+    const index = Math.min(siblings.length - 1, Math.max(0, this.viewed.index + by));
+    if (index === this.viewed.index) return;
+    const slice = siblings[index];
+    this.viewed = slice;
+    if (slice.id === this.work.slice.id) {
+      this.showWork();
+      return;
+    }
+    this.changed();
+    prefetchPlanes([siblings[index + by]?.id].filter(Boolean));
+    try {
+      const annotated = slice.annotation === "0" ? null : readAnnotation(slice.id);
+      const [plane, stored] = await Promise.all([loadPlane(slice.id), annotated]);
+      if (this.viewed.id !== slice.id) return;
+      this.plane = plane;
+      this.stage.setImage(plane, this.setting);
+      this.stage.setMask(stored?.pixels ?? new Uint8Array(this.work.mask.pixels.length).fill(UNLABELLED));
+      await this.showPrediction(slice);
+    } catch (problem) {
+      tell(problem.message, { kind: "error" });
+      this.back();
+    }
+  }
+
+  back() {
+    if (this.readOnly && this.work !== null) {
+      this.viewed = this.work.slice;
+      this.showWork();
+    }
+  }
+
+  /** A stroke goes on: show it, and keep it now and then in case the page goes away in the middle of it. */
+  drawing() {
+    this.stage.setMask(this.work.mask.pixels);
+    if (performance.now() - this.keptAt > KEEP_EVERY_MS) this.keep();
+  }
+
+  /** A stroke has ended. */
+  drawn() {
+    this.work.touch();
+    if (this.work.commit()) this.keep();
+    this.stage.setMask(this.work.mask.pixels);
+    this.changed();
+  }
+
+  keep() {
+    this.keptAt = performance.now();
+    try {
+      this.work.keep();
+    } catch (error) {
+      if (error.name !== "QuotaExceededError") throw error;
+      tell(strings.notKept, { kind: "error" });
+    }
+  }
+
+  undo() {
+    this.walk(() => this.work.undo());
+  }
+
+  redo() {
+    this.walk(() => this.work.redo());
+  }
+
+  walk(step) {
+    // In the middle of a stroke there is nothing whole yet that could be taken back.
+    if (this.readOnly || this.work.mask.changed.size > 0 || !step()) return;
+    this.keep();
+    this.drawn();
+  }
+
+  /** Every pixel that nobody labelled becomes background: only ever when somebody says so. */
+  restIsBackground() {
+    if (this.readOnly) return;
+    fillRest(this.work.mask, BACKGROUND);
+    this.drawn();
+  }
+
+  usePrediction() {
+    if (this.readOnly || this.prediction === null) return;
+    replaceAll(this.work.mask, this.prediction);
+    this.drawn();
+  }
+
+  chooseTool(name) {
+    this.tool.name = name;
+    this.stage.polygon = [];
+    this.stage.draw();
+    this.changed();
+  }
+
+  chooseClass(value) {
+    this.tool.value = value;
+    if (this.tool.name === "eraser") this.tool.name = "pen";
+    this.changed();
+  }
+
+  resize(by) {
+    this.tool.size = Math.min(SIZE_MOST, Math.max(1, this.tool.size + by));
+    this.changed();
+  }
+
+  /** Drag: sideways the width, up and down the middle, in shares of the present width. */
+  windowed(dx, dy) {
+    const { window, level } = this.setting;
+    this.choosePreset("", { window: Math.max(1e-6, window * 1.005 ** dx), level: level + (dy * window) / 400 });
+  }
+
+  choosePreset(index, setting = this.presets[index]) {
+    if (setting === undefined) return;
+    byId("preset").value = String(index);
+    this.setting = { window: setting.window, level: setting.level };
+    this.stage.setImage(this.plane, this.setting);
+    this.changed();
+  }
+
+  nextPreset() {
+    this.choosePreset((Number(byId("preset").value || this.presets.length - 1) + 1) % this.presets.length);
+  }
+
+  hovered(row, column) {
+    const { shape, values, channels } = this.plane;
+    const inside = row >= 0 && column >= 0 && row < shape[0] && column < shape[1];
+    const at = (row * shape[1] + column) * channels;
+    const value = Array.from(values.subarray(at, at + channels), (each) => Number(each.toPrecision(5))).join(", ");
+    byId("cursor").textContent = inside ? strings.cursor(row, column, value) : "";
+  }
+
+  zoomed() {
+    this.stage.draw();
+    this.changed();
+  }
+
+  zoomBy(factor) {
+    const { canvas, view } = this.stage;
+    if (view === null) return;
+    view.zoomAt(canvas.clientWidth / 2, canvas.clientHeight / 2, view.zoom * factor);
+    this.zoomed();
+  }
+
+  /** Unlabelled pixels of the mask in hand. */
+  count() {
+    return showCounts(this.project.label_schema, this.work.mask);
+  }
+}

@@ -1,0 +1,100 @@
+// The slice that is being annotated: its mask, what was done to it, and its draft.
+
+import { list, get, readAnnotation, readPrediction } from "../api.js";
+import { History } from "../core/history.js";
+import { Mask } from "../core/mask.js";
+import { dropDraft, findDraft, keepDraft } from "../kept.js";
+import { loadPlane, prefetchPlanes } from "./planes.js";
+
+const IDLE_MS = 30_000; // a longer pause is not counted as time of annotation
+const CONTEXT = 2; // neighbours on either side that are fetched ahead
+const volumes = new Map(); // volume id -> promise of {volume, slices}
+
+export class Work {
+  constructor(slice, { volume, slices }, plane, mask) {
+    this.slice = slice;
+    this.volume = volume;
+    this.siblings = slices;
+    this.plane = plane;
+    this.mask = mask;
+    this.version = slice.annotation;
+    this.history = new History();
+    this.leadTimeMs = 0;
+    this.restored = false;
+    this.touchedAt = null;
+    this.begun = false; // something was drawn that is not submitted
+  }
+
+  /** Load everything that the first view of a slice needs; a draft of this version comes back. */
+  static async load(slice) {
+    const [context, plane, stored] = await Promise.all([
+      loadVolume(slice.volume_id),
+      loadPlane(slice.id),
+      slice.annotation === "0" ? null : readAnnotation(slice.id),
+    ]);
+    const work = new Work(slice, context, plane, new Mask(...slice.shape, stored?.pixels ?? null));
+    if (stored !== null) work.version = stored.version;
+    const draft = findDraft(slice.id, work.version, work.mask.pixels.length);
+    if (draft !== null) {
+      work.mask.pixels.set(draft.pixels);
+      work.leadTimeMs = draft.leadTimeMs;
+      work.restored = work.begun = true;
+    }
+    prefetchPlanes(work.neighbours());
+    return work;
+  }
+
+  /** Slice ids around this one, the nearest first. */
+  neighbours() {
+    return this.siblings
+      .filter((each) => each.id !== this.slice.id && Math.abs(each.index - this.slice.index) <= CONTEXT)
+      .sort((a, b) => Math.abs(a.index - this.slice.index) - Math.abs(b.index - this.slice.index))
+      .map((each) => each.id);
+  }
+
+  /** Note what the last stroke changed; true when it changed something. */
+  commit() {
+    const step = this.mask.takeStep();
+    this.history.push(step);
+    if (step !== null) this.begun = true;
+    return step !== null;
+  }
+
+  undo() {
+    return this.history.undo(this.mask);
+  }
+
+  redo() {
+    return this.history.redo(this.mask);
+  }
+
+  /** Count the time that somebody works on this slice. */
+  touch() {
+    const now = performance.now();
+    if (this.touchedAt !== null) this.leadTimeMs += Math.min(now - this.touchedAt, IDLE_MS);
+    this.touchedAt = now;
+  }
+
+  keep() {
+    keepDraft(this.slice.id, this.version, this.mask.pixels, this.leadTimeMs);
+  }
+
+  drop() {
+    dropDraft(this.slice.id, this.version);
+  }
+}
+
+/** The newest prediction of a slice or null; one that cannot be had now is no reason to stop anybody. */
+export function loadPrediction(slice) {
+  return readPrediction(slice).catch(() => null);
+}
+
+function loadVolume(id) {
+  if (!volumes.has(id)) {
+    const both = Promise.all([get(`/v1/volumes/${id}`), list(`/v1/volumes/${id}/slices`)]);
+    const loaded = both.then(([volume, slices]) => ({ volume, slices }));
+    loaded.catch(() => volumes.delete(id));
+    volumes.set(id, loaded);
+  }
+  return volumes.get(id);
+}

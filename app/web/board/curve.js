@@ -1,0 +1,80 @@
+// The learning curve as SVG: mean Dice with the members' band, the ensemble, and each class.
+
+import { svg } from "../dom.js";
+import { strings } from "../strings.js";
+
+const WIDTH = 720;
+const HEIGHT = 400;
+const MARGIN = { top: 18, right: 110, bottom: 44, left: 52 };
+const LABEL_GAP = 15;
+
+/**
+ * `points`: [{percent, dice, ensemble, least, most, byClass: Map(value -> dice)}], ascending in percent.
+ * `classes`: [{value, name, color}] of the foreground.
+ */
+export function drawCurve(points, classes) {
+  const most = niceTop(Math.max(...points.map(({ percent }) => percent)));
+  const x = (percent) => MARGIN.left + (percent / most) * (WIDTH - MARGIN.left - MARGIN.right);
+  const y = (dice) => HEIGHT - MARGIN.bottom - dice * (HEIGHT - MARGIN.top - MARGIN.bottom);
+  const label = strings.curveLabel(points);
+  const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "curve", role: "img", "aria-label": label });
+  drawing.append(...drawAxes(x, y, most));
+  const band = [...points.map((each) => [x(each.percent), y(each.most)]), ...points.map((each) => [x(each.percent), y(each.least)]).reverse()];
+  drawing.append(svg("polygon", { class: "band", points: band.map((each) => each.join(",")).join(" ") }));
+  const series = [
+    ...classes.map(({ value, name, color }) => ({ name, color, of: (point) => point.byClass.get(value) ?? null })),
+    { name: strings.ensemble, kind: "ensemble", of: (point) => point.ensemble },
+    { name: strings.mean, kind: "mean", of: (point) => point.dice },
+  ];
+  const ends = series.map((each) => drawSeries(drawing, points, each, x, y)).filter((end) => end !== null);
+  drawing.append(...spreadLabels(ends));
+  const last = points.at(-1);
+  const value = { class: "value", x: x(last.percent), y: y(last.dice) - 10, "text-anchor": "middle" };
+  drawing.append(svg("text", value, last.dice.toFixed(3)));
+  return drawing;
+}
+
+function drawAxes(x, y, most) {
+  const made = [];
+  for (const dice of [0, 0.2, 0.4, 0.6, 0.8, 1]) {
+    made.push(svg("line", { class: "grid", x1: x(0), x2: x(most), y1: y(dice), y2: y(dice) }));
+    made.push(svg("text", { x: x(0) - 8, y: y(dice) + 4, "text-anchor": "end" }, dice.toFixed(1)));
+  }
+  for (let step = 0; step <= 5; step += 1) {
+    const percent = (most * step) / 5;
+    made.push(svg("text", { x: x(percent), y: y(0) + 18, "text-anchor": "middle" }, String(Number(percent.toPrecision(3)))));
+  }
+  made.push(svg("text", { x: (x(0) + x(most)) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, strings.curveX));
+  made.push(svg("text", { x: 14, y: y(0.5), transform: `rotate(-90 14 ${y(0.5)})`, "text-anchor": "middle" }, strings.curveY));
+  return made;
+}
+
+function drawSeries(drawing, points, { name, kind, color, of }, x, y) {
+  const known = points.filter((point) => of(point) !== null).map((point) => [x(point.percent), y(of(point))]);
+  if (!known.length) return null;
+  const paint = color === undefined ? {} : { stroke: color };
+  drawing.append(svg("polyline", { class: `line ${kind ?? ""}`, points: known.map((each) => each.join(",")).join(" "), ...paint }));
+  for (const [cx, cy] of known) {
+    const fill = color === undefined ? {} : { fill: color };
+    drawing.append(svg("circle", { class: `dot ${kind ?? "class"}-dot`, cx, cy, r: kind === "mean" ? 5 : 3.5, ...fill }));
+  }
+  return { name, color: color ?? "currentColor", x: known.at(-1)[0], y: known.at(-1)[1] };
+}
+
+// Names at the ends of the lines, pushed apart where the lines end close together.
+function spreadLabels(ends) {
+  let lowest = -Infinity;
+  return [...ends]
+    .sort((a, b) => a.y - b.y)
+    .flatMap(({ name, color, x, y }) => {
+      lowest = Math.max(y, lowest + LABEL_GAP);
+      return [
+        svg("circle", { cx: x + 16, cy: lowest, r: 4, fill: color }),
+        svg("text", { x: x + 25, y: lowest + 4 }, name),
+      ];
+    });
+}
+
+function niceTop(percent) {
+  return [1, 2, 5, 10, 20, 25, 50, 100].find((each) => each >= percent) ?? 100;
+}
