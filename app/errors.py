@@ -20,7 +20,7 @@ NextSliceError
 ├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
 ├── UnsupportedMedia        415  MaskTypeRefused
 ├── PreconditionRequired    428  AnnotationPreconditionMissing
-├── Unavailable             503  BlobDamaged, BrokerUnreachable, ServiceUnreachable
+├── Unavailable             503  MissingExtra, BlobDamaged, BrokerUnreachable, ServiceUnreachable
 └── RequestRefused               what a service answered to this house as its client
 
 A class takes facts, keeps them as fields and builds its own sentence; the HTTP status of a branch stands in
@@ -284,6 +284,16 @@ class EmptyMask(MaskRefused):
 
     def __init__(self) -> None:
         super().__init__("The mask labels no pixel at all.")
+
+
+class MissingExtra(Unavailable):
+    """A format needs packages that are not installed here."""
+
+    code = "missing-extra"
+
+    def __init__(self, what: str, extra: str) -> None:
+        self.what, self.extra = what, extra
+        super().__init__(f"Reading {what} needs packages that are not installed; install nextslice[{extra}].")
 
 
 # --- data sets --------------------------------------------------------------------------------------------------------

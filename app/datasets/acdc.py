@@ -18,7 +18,7 @@ from app.errors import DatasetUnreadable
 CLASSES = tuple(suggest_class(value, name) for value, name in enumerate(("background", "RV", "Myo", "LV")))
 SCRIBBLE_UNLABELLED = 4
 
-_PATIENT = re.compile(r"patient(\d{3})")
+PATIENT = re.compile(r"patient(\d{3})")
 _PHASES = ("ED", "ES")
 
 
@@ -32,7 +32,7 @@ def list_acdc(path: Path, *, name: str = "acdc") -> DatasetListing:
     folders = {folder.name: folder for folder in sorted(path.rglob("patient*")) if _is_patient(folder)}
     if not folders:
         raise DatasetUnreadable(name, str(path), "it has no folder patientNNN")
-    lists = read_split_lists(name, path, _PATIENT.pattern)
+    lists = read_split_lists(name, path, PATIENT.pattern)
     problems = [
         Problem(patient, "it stands in a split list but has no folder")
         for patient in sorted(lists or ())
@@ -40,7 +40,7 @@ def list_acdc(path: Path, *, name: str = "acdc") -> DatasetListing:
     ]
     volumes: list[VolumeSource] = []
     for patient, folder in sorted(folders.items()):
-        split = _published_split(patient) if lists is None else lists.get(patient)
+        split = published_split(patient) if lists is None else lists.get(patient)
         if split is None:
             problems.append(Problem(patient, "it stands in no split list"))
             continue
@@ -50,11 +50,8 @@ def list_acdc(path: Path, *, name: str = "acdc") -> DatasetListing:
     return DatasetListing(name, CLASSES, tuple(volumes), tuple(problems))
 
 
-def _is_patient(folder: Path) -> bool:
-    return _PATIENT.fullmatch(folder.name) is not None and folder.is_dir()
-
-
-def _published_split(patient: str) -> str | None:
+def published_split(patient: str) -> str | None:
+    """The split of patientNNN as published, None beyond patient150."""
     number = int(patient.removeprefix("patient"))
     for last, split in ((0, None), (80, TRAIN), (100, VALIDATION), (150, TEST)):
         if number <= last:
@@ -62,8 +59,20 @@ def _published_split(patient: str) -> str | None:
     return None
 
 
+def read_info(path: Path) -> dict[str, str]:
+    """The entries of an Info.cfg; none where there is no such file."""
+    if not path.is_file():
+        return {}
+    pairs = (line.partition(":") for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
+    return {key.strip(): value.strip() for key, separator, value in pairs if separator}
+
+
+def _is_patient(folder: Path) -> bool:
+    return PATIENT.fullmatch(folder.name) is not None and folder.is_dir()
+
+
 def _list_patient(folder: Path, split: str) -> tuple[list[VolumeSource], list[str]]:
-    info = _read_info(folder / "Info.cfg")
+    info = read_info(folder / "Info.cfg")
     volumes, reasons = [], []
     for phase in _PHASES:
         if not info.get(phase, "").isdecimal():
@@ -99,10 +108,3 @@ def _existing(folder: Path, stem: str) -> Path | None:
         if path.is_file():
             return path
     return None
-
-
-def _read_info(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    pairs = (line.partition(":") for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
-    return {key.strip(): value.strip() for key, separator, value in pairs if separator}

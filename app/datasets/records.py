@@ -46,7 +46,8 @@ class VolumeSource:
     """One volume as it lies on disk. Paths are files, or folders where a format keeps one slice a file.
 
     `unlabelled_value` is how the scribble file says "unlabelled"; `mask_values` takes the values of the full mask to
-    the values of the schema, None where they are the same. `part` names the volume in a folder that holds several.
+    the values of the schema, None where they are the same. `part` names the volume in a folder that holds several,
+    `full_part` and `scribble_part` the masks in files that hold several arrays.
     """
 
     patient: str
@@ -59,6 +60,8 @@ class VolumeSource:
     unlabelled_value: int | None = None
     mask_values: Mapping[int, int] | None = None
     part: str = ""
+    full_part: str = ""
+    scribble_part: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -110,7 +113,7 @@ def read_full_mask(volume: VolumeSource, geometry: Geometry) -> NDArray[np.uint8
     if volume.full_mask is None:
         return None
     image = (volume.image, volume.part)
-    return read_mask(volume.full_mask, geometry, value_map=volume.mask_values, image=image)
+    return read_mask(volume.full_mask, geometry, value_map=volume.mask_values, part=volume.full_part, image=image)
 
 
 def read_scribble_mask(
@@ -122,4 +125,4 @@ def read_scribble_mask(
     value_map = {label.value: label.value for label in classes} | {UNLABELLED: UNLABELLED}
     if volume.unlabelled_value is not None:
         value_map[volume.unlabelled_value] = UNLABELLED
-    return read_mask(volume.scribble_mask, geometry, value_map=value_map)
+    return read_mask(volume.scribble_mask, geometry, value_map=value_map, part=volume.scribble_part)

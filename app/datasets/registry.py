@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.datasets.acdc import list_acdc
+from app.datasets.acdc_h5 import list_acdc_h5
 from app.datasets.chaos import list_chaos_ct, list_chaos_mr
 from app.datasets.davis import list_davis
 from app.datasets.dicom import list_dicom
@@ -21,6 +22,7 @@ Fractions = tuple[float, float, float]
 # Each takes (path, seed, fractions); those with published splits need neither of the two.
 _IMPORTERS: dict[str, Callable[[Path, int, Fractions], DatasetListing]] = {
     "acdc": lambda path, _seed, _fractions: list_acdc(path),
+    "acdc-h5": lambda path, _seed, _fractions: list_acdc_h5(path),
     "chaos": lambda path, _seed, _fractions: list_chaos_ct(path),
     "chaos-mr": lambda path, seed, fractions: list_chaos_mr(path, seed=seed, fractions=fractions),
     "davis": lambda path, _seed, _fractions: list_davis(path),

@@ -6,11 +6,12 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.errors import ImageTooLarge, NotAnImage, UnsupportedDtype, WrongDimensions
+from app.errors import ImageTooLarge, MissingExtra, NotAnImage, UnsupportedDtype, WrongDimensions
 from app.formats.dicom_headers import (
     DicomFile,
     Picture,
@@ -60,7 +61,10 @@ def find_dicom_volumes(folder: Path) -> tuple[tuple[DicomVolume, ...], tuple[Ref
 
     Pictures are told apart by series, size, orientation, spacing, b-value, echo and time; what still lies at one and
     the same place becomes one volume after the other, in order of acquisition. Copies of one instance count once.
+    Raises `MissingExtra` where pydicom is not installed.
     """
+    if find_spec("pydicom") is None:
+        raise MissingExtra("DICOM", "dicom")
     files: list[DicomFile] = []
     refused: list[RefusedFile] = []
     seen: set[str] = set()
@@ -264,7 +268,8 @@ def _gaps(z: NDArray[np.float64], step: float) -> list[str]:
     if missing:
         listed = ", ".join(f"{height:.1f}" for height in missing[:_LISTED])
         more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
-        remarks.append(f"{len(missing)} slices are missing, at {listed}{more} mm")
+        are_missing = "slice is missing" if len(missing) == 1 else "slices are missing"
+        remarks.append(f"{len(missing)} {are_missing}, at {listed}{more} mm")
     if bool((np.abs(steps - np.rint(steps)) > _UNEVEN).any()):
         remarks.append(f"slices are unevenly spaced, {steps.min() * step:.2f} to {steps.max() * step:.2f} mm apart")
     return remarks

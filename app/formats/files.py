@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from app.errors import NotAnImage, ShapeMismatch
 from app.formats.dicom import DicomVolume, find_dicom_volumes, load_dicom_volume
 from app.formats.frames import list_frames, load_frames, load_mask_frames, natural_key
+from app.formats.hdf5 import load_hdf5
 from app.formats.image import MAX_IMAGE_BYTES, Geometry, Image3D
 from app.formats.metaimage import load_metaimage
 from app.formats.nifti import load_nifti
@@ -27,6 +28,8 @@ _LOADERS: dict[str, Callable[..., FileVoxels]] = {
     ".nhdr": load_nrrd,
     ".mha": load_metaimage,
     ".mhd": load_metaimage,
+    ".h5": load_hdf5,
+    ".hdf5": load_hdf5,
 }
 
 
@@ -42,15 +45,19 @@ def image_stem(path: Path) -> str | None:
 def load_voxels(path: Path, *, part: str = "", max_bytes: int = MAX_IMAGE_BYTES) -> FileVoxels:
     """The voxels at a path: of a file, or of a folder of pictures or DICOM files.
 
-    `part` names one of several volumes of a DICOM folder. Raises the image errors of the format, and `NotAnImage` for
-    a name of no known one and for a folder in which nothing, or more than one thing, could be meant.
+    `part` names one of several volumes of a DICOM folder or arrays of an HDF5 file. Raises the image errors of the
+    format, and `NotAnImage` for a name of no known one and for a folder in which nothing, or more than one thing, could
+    be meant.
     """
     if path.is_dir():
         return _load_folder(path, part, max_bytes)
     stem = image_stem(path)
     if stem is None:
         raise NotAnImage(path.name, f"its name ends in none of {', '.join(_LOADERS)}")
-    return _LOADERS[path.name[len(stem) :].lower()](path, max_bytes=max_bytes)
+    loader = _LOADERS[path.name[len(stem) :].lower()]
+    if loader is load_hdf5:
+        return load_hdf5(path, part=part or "image", max_bytes=max_bytes)
+    return loader(path, max_bytes=max_bytes)
 
 
 def read_image(path: Path, *, axis: int | None = None, part: str = "", max_bytes: int = MAX_IMAGE_BYTES) -> Image3D:
@@ -67,6 +74,7 @@ def read_mask(
     geometry: Geometry,
     *,
     value_map: Mapping[int, int] | None = None,
+    part: str = "",
     image: tuple[Path, str] | None = None,
     max_bytes: int = MAX_IMAGE_BYTES,
 ) -> NDArray[np.uint8]:
@@ -76,7 +84,7 @@ def read_mask(
     order of names. `image` (folder and part) tells which slice that file is; without it the k-th picture is slice k.
     """
     if not path.is_dir():
-        return to_mask(load_voxels(path, max_bytes=max_bytes), geometry, value_map)
+        return to_mask(load_voxels(path, part=part, max_bytes=max_bytes), geometry, value_map)
     pictures = list_frames(path)
     if image is not None and image[0].is_dir() and not list_frames(image[0]):
         pictures = _by_slice(pictures, _dicom_volume(*image), geometry)

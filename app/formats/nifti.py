@@ -75,11 +75,20 @@ def read_nifti_mask(
     return to_mask(file, geometry, value_map)
 
 
-def write_nifti(stack: NDArray[Any], geometry: Geometry, *, compress: bool = True) -> bytes:
+def write_nifti(
+    stack: NDArray[Any],
+    geometry: Geometry,
+    *,
+    slope: float = 1.0,
+    intercept: float = 0.0,
+    admit_no_spacing: bool = False,
+    compress: bool = True,
+) -> bytes:
     """The bytes of a NIfTI-1 file that holds a (Z, H, W) stack, or a uint8 (Z, H, W, 3) one, in its original geometry.
 
     Shape, affine and spacing are those of the file that `geometry` was read from; equal input gives equal bytes.
-    Raises `ShapeMismatch`.
+    Where there is no spacing 1 is written, which other software needs, unless `admit_no_spacing`: then 0, from which
+    `read_nifti` learns again that there is none. Raises `ShapeMismatch`.
     """
     import nibabel as nib
     import numpy as np
@@ -91,6 +100,20 @@ def write_nifti(stack: NDArray[Any], geometry: Geometry, *, compress: bool = Tru
     if voxels.ndim == 4:
         voxels = np.ascontiguousarray(voxels, dtype=np.uint8).view(_RGB)[..., 0]
     image = nib.Nifti1Image(voxels, affine)
+    _place(image, geometry, affine)
+    content = bytearray(image.to_bytes())
+    header = nib.Nifti1Header(bytes(content[:348]), check=False)
+    # Into the finished file, because nibabel would scale the voxels to undo them.
+    header["scl_slope"], header["scl_inter"] = slope, intercept
+    if geometry.spacing_mm is None and admit_no_spacing:
+        header["pixdim"][1:4] = 0
+    content[:348] = header.binaryblock
+    return gzip.compress(content, compresslevel=6, mtime=0) if compress else bytes(content)
+
+
+def _place(image: Any, geometry: Geometry, affine: NDArray[np.float64]) -> None:
+    import numpy as np
+
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=1)
     zooms = image.header.get_zooms() if geometry.spacing_mm is None else _file_spacing(geometry)
@@ -101,8 +124,6 @@ def write_nifti(stack: NDArray[Any], geometry: Geometry, *, compress: bool = Tru
     if says_the_same and not np.allclose(image.get_qform(), affine, rtol=1e-4, atol=1e-4):
         image.set_qform(None, code=0)
     image.header.set_zooms(zooms)
-    content: bytes = image.to_bytes()
-    return gzip.compress(content, compresslevel=6, mtime=0) if compress else content
 
 
 def _file_spacing(geometry: Geometry) -> tuple[float, ...]:
