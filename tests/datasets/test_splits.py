@@ -1,13 +1,14 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.datasets.splits import draw_splits, read_split_lists
 from app.errors import DatasetUnreadable
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200), st.integers(0, 1000))
 def test_every_patient_has_one_split_and_some_train(count: int, seed: int) -> None:
     patients = [f"p{number}" for number in range(count)]

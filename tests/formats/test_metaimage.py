@@ -136,7 +136,7 @@ def test_a_bomb_is_unpacked_no_further_than_announced() -> None:
     assert file.voxels.nbytes == 48
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_mutated_files_are_read_or_refused_and_never_crash(data: st.DataObject) -> None:
     content = bytearray(_mha())

@@ -52,7 +52,7 @@ def scans(draw: st.DrawFn) -> NDArray[np.generic]:
     return draw(npst.arrays(np.dtype(dtype).newbyteorder(order), shape, elements=finite))
 
 
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 @given(voxels=scans(), axis=st.sampled_from([0, 1, 2]), zipped=st.booleans())
 def test_every_dtype_and_axis_comes_in_voxel_for_voxel_and_goes_out_again(
     voxels: NDArray[np.generic], axis: int, zipped: bool
@@ -291,7 +291,7 @@ def test_an_unknown_voxel_type_is_named_by_its_code() -> None:
         read_nifti(_nifti(np.zeros((2, 3, 4), np.uint8), datatype=1234))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_mutated_files_are_read_or_refused_and_never_crash(data: st.DataObject) -> None:
     content = bytearray(_nifti(np.arange(60, dtype=np.float32).reshape(3, 4, 5)))

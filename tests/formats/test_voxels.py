@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -21,6 +21,7 @@ def _coordinates(shape: tuple[int, ...], affine: NDArray[np.float64]) -> NDArray
     return (index @ affine.T)[..., :3]
 
 
+@settings(deadline=None)
 @given(
     order=st.permutations([0, 1, 2]),
     steps=st.tuples(*[st.sampled_from([-3, -2, -1, 1, 2, 3])] * 3),

@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ class_masks = npst.arrays(
 )
 
 
+@settings(deadline=None)
 @given(masks)
 def test_a_mask_survives_the_canonical_form(mask: NDArray[np.uint8]) -> None:
     body = encode_mask(mask)
@@ -111,6 +112,7 @@ def test_a_mask_without_a_label_is_empty() -> None:
     check_mask_labelled(mask)
 
 
+@settings(deadline=None)
 @given(class_masks)
 def test_a_mask_survives_an_indexed_png(mask: NDArray[np.uint8]) -> None:
     assert np.array_equal(mask_from_png(mask_to_png(mask, PALETTE), mask.shape, PALETTE), mask)
@@ -171,6 +173,7 @@ def test_a_png_of_another_size_is_refused_before_it_is_unpacked() -> None:
     assert refused.value.found == (60_000, 60_000)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_damaged_png_is_refused_and_never_crashes(data: st.DataObject) -> None:
     body = bytearray(mask_to_png(np.arange(64, dtype=np.uint8).reshape(8, 8) % 4, PALETTE))

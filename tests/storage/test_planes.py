@@ -38,7 +38,7 @@ def volumes(draw: st.DrawFn) -> NDArray[np.generic]:
     return draw(npst.arrays(dtype, (*shape, *channels)))
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(volume=volumes())
 def test_every_dtype_comes_back_bit_for_bit_slice_by_slice(store: LocalStore, volume: NDArray[np.generic]) -> None:
     pack = store_planes(store, volume)
