@@ -161,6 +161,13 @@ STRATEGIES: dict[str, StrategyDescriptor] = {
             "O(N)",
             "the null for 'position matters'",
         ),
+        _strategy(
+            "variance-ratio",
+            "slices on whose pixels the members' votes differ most",
+            {Need.PROBABILITIES},
+            "M forward passes a slice, for M members",
+            "Beluch et al., CVPR 2018; the 'Variance Ratio' rows of Vepa et al., NeurIPS 2024",
+        ),
     )
 }
 

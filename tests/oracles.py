@@ -231,3 +231,22 @@ def gaussian_blur_by_loops(picture: Sequence[Sequence[float]], sigma: float) -> 
 
 def _cosine(a: Sequence[float], b: Sequence[float]) -> float:
     return sum(p * q for p, q in zip(a, b, strict=True)) / (math.hypot(*a) * math.hypot(*b))
+
+
+# --- Uncertainty: scores of one slice's maps (M, N, C, H, W), slice by slice and pixel by pixel -----------------------
+
+
+def variance_ratio_by_loops(maps: np.ndarray) -> list[float]:
+    """The mean over pixels of 1 - (votes of the commonest class) / M."""
+    members, slices, classes, height, width = maps.shape
+    scores = []
+    for n in range(slices):
+        total = 0.0
+        for h, w in np.ndindex(height, width):
+            votes = [0] * classes
+            for m in range(members):
+                pixel = maps[m, n, :, h, w].tolist()
+                votes[pixel.index(max(pixel))] += 1
+            total += 1 - max(votes) / members
+        scores.append(total / (height * width))
+    return scores

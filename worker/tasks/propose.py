@@ -6,8 +6,6 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from sqlalchemy.orm import Session
 
 from app.db.models import Model, Project, Round, Volume
@@ -16,15 +14,18 @@ from app.names import Need
 from app.protocols import load_protocol
 from app.services import rounds
 from app.services.rounds import PoolSlice, ProposedPick
-from worker.checkpoints import load_features, load_weights, save_features
-from worker.dataset import group_codes, load_pool_pixels, load_slice_pool, load_volumes
+from worker.dataset import load_volumes
 from worker.device import choose_device
-from worker.learning.configs import EncoderConfig
-from worker.learning.embed import build_encoder, embed_slices
-from worker.learning.query.pool import Picks, QueryPool
+from worker.learning.query.pool import Picks
 from worker.learning.query.strategies import STRATEGIES
 from worker.learning.seeding import numpy_generator
+from worker.pool import PoolSource, build_query_pool, read_encoder_features
 from worker.runner import Record, Work
+
+_SCORES = {
+    "variance-ratio": "the members' mean disagreement",
+}
+"""What the value of a pick is, for the person who asks why; a strategy that is not here drew at random."""
 
 
 def run(work: Work) -> Record:
@@ -33,15 +34,21 @@ def run(work: Work) -> Record:
         round_ = session.get_one(Round, work.round_id)
         project = session.get_one(Project, work.project_id)
         encoder = None if round_.encoder_id is None else session.get_one(Model, round_.encoder_id)
-        pool = rounds.list_pool(session, project)
-        volumes = load_volumes(session, [each.volume_id for each in pool])
+        members = find_newest_members(session, project, round_)
+        slices = rounds.list_pool(session, project)
+        volumes = load_volumes(session, [each.volume_id for each in slices])
     work.progress(0, 2, "reading the pool")
-    taken = np.array([each.annotated or each.proposed for each in pool])
-    query, features_key = _query_pool(work, project, encoder, pool, volumes, taken)
+    needs = DESCRIPTORS[round_.strategy].needs
+    source = PoolSource(work.blobs, slices, volumes, choose_device(work.settings), work.progress)
+    features, features_key = None, None
+    if Need.ENCODER in needs and encoder is not None:
+        features, features_key = read_encoder_features(source, encoder)
+    encoder_protocol = load_protocol(project.protocol).encoder
+    pool = build_query_pool(source, needs, encoder_protocol, features, members, schedule_progress(project, round_))
     work.progress(1, 2, "choosing slices")
-    budget = round_.target - int(taken.sum())
-    picks = STRATEGIES[round_.strategy](query, budget, {}, numpy_generator(round_.seed, "select", round_.number))
-    proposed = _explain(picks, pool, volumes, round_.strategy)
+    budget = round_.target - int(pool.annotated.sum())
+    picks = STRATEGIES[round_.strategy](pool, budget, {}, numpy_generator(round_.seed, "select", round_.number))
+    proposed = _explain(picks, slices, volumes, round_.strategy)
 
     def record(session: Session) -> dict[str, Any]:
         if encoder is not None and features_key is not None:
@@ -52,62 +59,40 @@ def run(work: Work) -> Record:
     return record
 
 
-def _query_pool(
-    work: Work,
-    project: Project,
-    encoder: Model | None,
-    pool: Sequence[PoolSlice],
-    volumes: dict[uuid.UUID, Volume],
-    taken: npt.NDArray[np.bool_],
-) -> tuple[QueryPool, str | None]:
-    """The pool with readers for exactly what the strategy needs; and the key of features that had to be made anew."""
-    needs = DESCRIPTORS[project.strategy].needs
-    features: npt.NDArray[np.float32] | None = None
-    made_key: str | None = None
-    if Need.ENCODER in needs and encoder is not None:
-        features = load_features(work.blobs, encoder.features_key or "", [each.slice_id for each in pool])
-        if features is None:  # volumes came in since the encoder was trained
-            features = _embed(work, encoder, pool, volumes)
-            made_key = save_features(work.blobs, [each.slice_id for each in pool], features)
-    patients, volume_codes = group_codes(pool)
-    size = load_protocol(project.protocol).encoder.image_size
-    query = QueryPool(
-        patient_ids=patients,
-        volume_ids=volume_codes,
-        z=np.array([each.index for each in pool], dtype=np.int64),
-        annotated=taken,  # what is proposed will be annotated before this round's slices are learned from
-        available=~taken,
-        feature_reader=None if features is None else lambda: features,
-        pixel_reader=(lambda: load_pool_pixels(work.blobs, pool, volumes, size)) if Need.PIXELS in needs else None,
-    )
-    return query, made_key
+def find_newest_members(session: Session, project: Project, round_: Round) -> list[Model]:
+    """The ensemble of the newest round before this one that has members; empty while there is none."""
+    for earlier in reversed(rounds.list_rounds(session, project)):
+        if earlier.number < round_.number and (members := rounds.list_members(session, earlier)):
+            return members
+    return []
 
 
-def _embed(
-    work: Work, encoder: Model, pool: Sequence[PoolSlice], volumes: dict[uuid.UUID, Volume]
-) -> npt.NDArray[np.float32]:
-    config = EncoderConfig(**encoder.config)
-    network = build_encoder(load_weights(work.blobs, encoder.weights_key), config, int(encoder.manifest["channels"]))
-    slices = load_slice_pool(work.blobs, pool, volumes, config.image_size, work.progress)
-    return embed_slices(network, slices.images, config, choose_device(work.settings))
+def schedule_progress(project: Project, round_: Round) -> float:
+    """How many of the project's other budgets lie below the round's, as a share: 0 at the first, 1 at the last."""
+    below = sum(float(each) < round_.budget_percent - 1e-9 for each in project.budgets)
+    return min(1.0, below / max(1, len(project.budgets) - 1))
 
 
 def _explain(
-    picks: Picks, pool: Sequence[PoolSlice], volumes: dict[uuid.UUID, Volume], strategy: str
+    picks: Picks, slices: Sequence[PoolSlice], volumes: dict[uuid.UUID, Volume], strategy: str
 ) -> list[ProposedPick]:
     explained = []
     for index, value, nearest in zip(picks.indices, picks.values, picks.nearest, strict=True):
         if nearest is not None:
-            near = pool[nearest]
+            near = slices[nearest]
             reason = (
                 f"farthest from everything annotated: the nearest is patient {near.patient_code}, "
                 f"{volumes[near.volume_id].name}, slice {near.index}, at distance {value:.3g}"
             )
-        elif strategy in {"gcl", "coreset-pixels"}:
+        elif picks.note is not None:
+            reason = picks.note
+        elif picks.cover_radius is not None:
             reason = "the first centre, drawn at random"
+        elif strategy in _SCORES:
+            reason = f"chosen by {strategy}: {_SCORES[strategy]} is {value:.3g}"
         else:
             reason = f"drawn by {strategy}"
         explained.append(
-            ProposedPick(pool[index].slice_id, value, reason, None if nearest is None else pool[nearest].slice_id)
+            ProposedPick(slices[index].slice_id, value, reason, None if nearest is None else slices[nearest].slice_id)
         )
     return explained

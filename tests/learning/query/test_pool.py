@@ -52,6 +52,7 @@ def test_a_rule_receives_nothing_but_pool_budget_settings_and_generator():
         assert list(inspect.signature(rule).parameters) == ["pool", "budget", "config", "generator"]
     assert {field.name for field in fields(QueryPool)} == {
         "patient_ids", "volume_ids", "z", "annotated", "available", "labels", "feature_reader", "pixel_reader",
+        "imagenet_reader", "task_reader", "probability_reader", "model_missing", "progress",
     }  # fmt: skip
 
 
@@ -75,6 +76,14 @@ def test_a_missing_reader_is_named():
         make_pool(feature_reader=None).encoder_features()
     with pytest.raises(ReaderMissingError, match="without pixels"):
         make_pool(pixel_reader=None).pixels()
+    with pytest.raises(ReaderMissingError, match="without ImageNet features"):
+        make_pool().imagenet_features()
+    with pytest.raises(ReaderMissingError, match="without task features"):
+        make_pool().task_features()
+    with pytest.raises(ReaderMissingError, match="without probabilities"):
+        make_pool().score_by_members(lambda maps: next(iter(maps)), np.array([1]))
+    with pytest.raises(ReaderMissingError, match="without probabilities"):
+        make_pool().score_by_dropout(lambda maps: next(iter(maps)), np.array([1]), 2, seed=0)
 
 
 def test_readers_that_break_their_promise_are_refused():

@@ -5,6 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from app.names import STRATEGIES as DESCRIPTORS
+from app.names import Need
+from tests.learning.query.maps import KeptMaps, draw_maps
 from worker.learning.errors import BudgetError, ConfigError, NothingToPickError
 from worker.learning.query.coreset import k_center_greedy
 from worker.learning.query.pool import QueryPool
@@ -12,6 +15,12 @@ from worker.learning.query.strategies import STRATEGIES
 
 VOLUMES, SLICES = 6, 10
 SIZE = VOLUMES * SLICES
+MAPS = draw_maps(members=3, slices=SIZE, classes=3, size=4, seed=1)
+WITHOUT_CHANCE: set[str] = set()  # these ask the generator only how to start a computation, not what to pick first
+
+ASK_A_MODEL = sorted(
+    name for name, descriptor in DESCRIPTORS.items() if descriptor.needs & {Need.TASK, Need.PROBABILITIES}
+)
 
 
 def make_pool(annotated: tuple[int, ...] = (), skipped: tuple[int, ...] = (), scale: float = 1.0) -> QueryPool:
@@ -28,6 +37,10 @@ def make_pool(annotated: tuple[int, ...] = (), skipped: tuple[int, ...] = (), sc
         available=~centres & ~np.isin(np.arange(SIZE), skipped),
         feature_reader=lambda: features,
         pixel_reader=lambda: pixels,
+        imagenet_reader=lambda: features[:, ::-1],
+        task_reader=lambda: features[:, :8],
+        probability_reader=KeptMaps(MAPS),
+        model_missing=not annotated,
     )
 
 
@@ -45,7 +58,7 @@ def test_picks_are_distinct_available_and_repeatable(name):
     assert pick(name, pool, 12) == picks
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", sorted(STRATEGIES.keys() - WITHOUT_CHANCE))
 def test_another_seed_starts_elsewhere(name):
     assert len({pick(name, make_pool(), 1, seed).indices for seed in range(12)}) > 3
 
@@ -66,6 +79,30 @@ def test_the_only_slice_left_is_picked(name):
     left = 42
     pool = make_pool(annotated=tuple(index for index in range(SIZE) if index != left))
     assert pick(name, pool, 3).indices == (left,)
+
+
+@pytest.mark.parametrize(
+    ("name", "later", "first"),
+    [
+        ("gcl", (35, 19, 18, 57, 40, 22), (40, 19, 50)),
+        ("coreset-pixels", (19, 37, 18, 55, 25, 40), (40, 11, 59)),
+        ("random", (9, 13, 53, 55, 49, 14), (9, 13, 53)),
+        ("random-per-volume", (46, 36, 59, 28, 44, 37), (44, 35, 59)),
+        ("random-by-position", (43, 39, 6, 0, 32, 18), (58, 23, 15)),
+    ],
+)
+def test_picks_that_were_published_never_change(name, later, first):
+    """Rounds of earlier versions must come out again: a change here is a change of every stored experiment."""
+    assert pick(name, make_pool(annotated=(3, 17)), 6, seed=5).indices == later
+    assert pick(name, make_pool(), 3, seed=5).indices == first
+
+
+@pytest.mark.parametrize("name", ASK_A_MODEL)
+def test_without_a_model_the_start_is_the_one_of_random_and_says_so(name):
+    cold = pick(name, make_pool(), 5, seed=3)
+    assert cold.indices == pick("random", make_pool(), 5, seed=3).indices
+    assert cold.note == "drawn at random, because no model has been trained yet"
+    assert pick(name, make_pool(annotated=(3, 17)), 5, seed=3).note is None
 
 
 def test_gcl_measures_features_and_coreset_measures_pixels():

@@ -1,14 +1,18 @@
 """What a selection rule may see of a round, and what it answers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from worker.learning.errors import (
+    BudgetError,
     ConfigError,
     NonFiniteError,
+    NothingToPickError,
     PoolStructureError,
     ReaderMissingError,
     ShapeError,
@@ -17,7 +21,24 @@ from worker.learning.errors import (
 
 Features = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.int64]
 Reader = Callable[[], npt.NDArray[np.generic]]
+
+MapScore = Callable[[Iterable[Tensor]], Tensor]
+"""Reduces the (B, C, S, S) probabilities that members, or dropout passes, give the same B slices to (B, ...) numbers.
+
+It gets one member's maps after the other and is called batch by batch, on the device, so nothing larger is ever kept.
+"""
+
+
+class ProbabilityReader(Protocol):
+    """What trained members say about un-augmented slices of the pool, already reduced by a score."""
+
+    def score_by_members(self, score: MapScore, indices: Indices) -> npt.NDArray[np.float32]:
+        """Give (n, ...) scores of the n slices at `indices`, each over the maps of all members."""
+
+    def score_by_dropout(self, score: MapScore, indices: Indices, passes: int, seed: int) -> npt.NDArray[np.float32]:
+        """Give (M, n, ...) scores, each over the maps of `passes` passes of one member with its dropout on."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +49,16 @@ class Picks:
     values: tuple[float, ...]  # the value that chose each; 0 for a first centre that was drawn
     nearest: tuple[int | None, ...]  # the nearest centre when it was picked; None where the rule knows no centre
     cover_radius: float | None  # largest distance of any slice to its nearest centre after the picks
+    note: str | None = None  # why the rule chose otherwise than its name says, for the person who asks
 
 
 @dataclass(frozen=True)
 class QueryPool:
     """N slices of one round: their groups and positions, what is annotated, what may be picked.
 
-    Pixels and features come through readers, called only by rules that need them. Labels are those of annotated slices
-    only; construction refuses any other (UnrevealedLabelError), so no rule can see an answer before it is given.
+    Pixels, features and probabilities come through readers, called only by rules that need them. Labels are those of
+    annotated slices only; construction refuses any other (UnrevealedLabelError), so no rule can see an answer before
+    it is given.
     """
 
     patient_ids: npt.NDArray[np.int64]  # (N,)
@@ -46,6 +69,11 @@ class QueryPool:
     labels: Mapping[int, npt.NDArray[np.uint8]] = field(default_factory=dict)  # index -> (H, W), 255 = unlabelled
     feature_reader: Reader | None = None
     pixel_reader: Reader | None = None
+    imagenet_reader: Reader | None = None
+    task_reader: Reader | None = None
+    probability_reader: ProbabilityReader | None = None
+    model_missing: bool = False  # no member has been trained yet: rules that ask members draw at random
+    progress: float = 0.0  # how far the schedule of budgets is: 0 at its first round, 1 at its last
 
     def __post_init__(self) -> None:
         """Refuse arrays that contradict each other (ShapeError, PoolStructureError, UnrevealedLabelError)."""
@@ -66,11 +94,23 @@ class QueryPool:
 
     def encoder_features(self) -> Features:
         """Give the (N, D) features of the contrastive encoder; raises ReaderMissingError or NonFiniteError."""
-        features = np.asarray(self._read(self.feature_reader, "encoder features"), dtype=np.float32)
-        if features.ndim != 2:
-            raise ShapeError("encoder features", f"({self.size}, D)", features.shape)
-        refuse_non_finite("encoder features", features)
-        return features
+        return self._read_features(self.feature_reader, "encoder features")
+
+    def imagenet_features(self) -> Features:
+        """Give the (N, D) features of the same encoder as ImageNet left it; raises as `encoder_features`."""
+        return self._read_features(self.imagenet_reader, "ImageNet features")
+
+    def task_features(self) -> Features:
+        """Give the (N, D) bottleneck features of the best member so far; raises as `encoder_features`."""
+        return self._read_features(self.task_reader, "task features")
+
+    def score_by_members(self, score: MapScore, indices: Indices) -> npt.NDArray[np.float32]:
+        """Give (n, ...) scores of the n slices at `indices` over the members' maps (ReaderMissingError)."""
+        return self._probabilities().score_by_members(score, indices)
+
+    def score_by_dropout(self, score: MapScore, indices: Indices, passes: int, seed: int) -> npt.NDArray[np.float32]:
+        """Give (M, n, ...) scores of n slices over dropout passes of each of M members (ReaderMissingError)."""
+        return self._probabilities().score_by_dropout(score, indices, passes, seed)
 
     def pixels(self) -> npt.NDArray[np.generic]:
         """Give the (N, C, S, S) images as the reader has them; raises ReaderMissingError."""
@@ -85,6 +125,18 @@ class QueryPool:
             raise UnrevealedLabelError(index)
         return self.labels[index]
 
+    def _probabilities(self) -> ProbabilityReader:
+        if self.probability_reader is None:
+            raise ReaderMissingError("probabilities")
+        return self.probability_reader
+
+    def _read_features(self, reader: Reader | None, what: str) -> Features:
+        features = np.asarray(self._read(reader, what), dtype=np.float32)
+        if features.ndim != 2:
+            raise ShapeError(what, f"({self.size}, D)", features.shape)
+        refuse_non_finite(what, features)
+        return features
+
     def _read(self, reader: Reader | None, need: str) -> npt.NDArray[np.generic]:
         if reader is None:
             raise ReaderMissingError(need)
@@ -92,6 +144,16 @@ class QueryPool:
         if len(values) != self.size:
             raise ShapeError(need, f"({self.size}, ...)", values.shape)
         return values
+
+
+def list_available(pool: QueryPool, budget: int) -> Indices:
+    """Give the indices that may be picked, ascending; raises BudgetError and NothingToPickError."""
+    if budget < 1:
+        raise BudgetError(budget)
+    available = np.flatnonzero(pool.available)
+    if len(available) == 0:
+        raise NothingToPickError(pool.size)
+    return available
 
 
 def refuse_non_finite(what: str, values: npt.NDArray[np.floating]) -> None:

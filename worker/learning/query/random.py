@@ -1,21 +1,28 @@
 """Rules without learning: the baselines that every other rule has to beat."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from worker.learning.errors import BudgetError, NothingToPickError
-from worker.learning.query.pool import Picks, QueryPool, refuse_unknown_settings
+from worker.learning.query.pool import Picks, QueryPool, list_available, refuse_unknown_settings
+
+NO_MODEL = "drawn at random, because no model has been trained yet"
 
 
 def pick_at_random(pool: QueryPool, budget: int, config: Mapping[str, object], generator: np.random.Generator) -> Picks:
     """Pick uniformly without replacement; the value of a pick is the random key that ranked it."""
     refuse_unknown_settings(config)
-    available = _available(pool, budget)
+    available = list_available(pool, budget)
     keys = generator.random(pool.size)
     chosen = available[np.argsort(-keys[available], kind="stable")][:budget]
     return _picks(chosen, keys)
+
+
+def pick_without_model(pool: QueryPool, budget: int, generator: np.random.Generator, note: str = NO_MODEL) -> Picks:
+    """Pick as `random` does with the same generator, and say why: the cold start of rules that ask a trained model."""
+    return replace(pick_at_random(pool, budget, {}, generator), note=note)
 
 
 def pick_per_volume(
@@ -26,7 +33,7 @@ def pick_per_volume(
     The value of a pick is the turn of its volume, counted from the slices already annotated there.
     """
     refuse_unknown_settings(config)
-    available = _available(pool, budget)
+    available = list_available(pool, budget)
     _, volumes = np.unique(pool.volume_ids, return_inverse=True)
     annotated_counts = np.bincount(volumes, weights=pool.annotated)
     volume_keys = generator.random(len(annotated_counts))
@@ -48,20 +55,11 @@ def pick_by_position(
     Relative position: 0 at a volume's first slice, 1 at its last, 0.5 if it has one only; it is the value of a pick.
     """
     refuse_unknown_settings(config)
-    available = _available(pool, budget)
+    available = list_available(pool, budget)
     position = _relative_positions(pool)
     ranked = available[np.lexsort((generator.random(len(available)), position[available]))]
     chosen = [int(generator.choice(stratum)) for stratum in np.array_split(ranked, min(budget, len(ranked)))]
     return _picks(generator.permutation(np.array(chosen, dtype=np.int64)), position)
-
-
-def _available(pool: QueryPool, budget: int) -> npt.NDArray[np.int64]:
-    if budget < 1:
-        raise BudgetError(budget)
-    available = np.flatnonzero(pool.available)
-    if len(available) == 0:
-        raise NothingToPickError(pool.size)
-    return available
 
 
 def _relative_positions(pool: QueryPool) -> npt.NDArray[np.float64]:

@@ -1,0 +1,175 @@
+"""Every strategy proposes on a small phantom project: first with nobody to ask, then with a round's members."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from app.datasets.phantom import PhantomConfig, list_phantoms
+from app.datasets.records import DatasetListing, VolumeSource
+from app.db.models import Job, Pick, Project, Round
+from app.db.session import Database
+from app.names import STRATEGIES, AnnotationKind, Need, Queue, RoundState, Split, Supervision
+from app.outbox import SilentBell, unit_of_work
+from app.services import projects, rounds, volumes
+from app.services.ground_truth import add_ground_truth
+from app.services.oracle import annotate_proposed_slices
+from app.services.projects import LabelClass, ProjectDraft
+from app.settings import Settings
+from app.storage.stores import LocalStore
+from worker.runner import Workplace, run_next_job
+from worker.tasks import find_task
+
+ASK_A_MODEL = sorted(name for name, each in STRATEGIES.items() if each.needs & {Need.TASK, Need.PROBABILITIES})
+SHORT = {
+    "members": 2,
+    "encoder": {"start": "scratch", "precision": "float32"},
+    "segmentation": {"iterations_min": 3, "iterations_max": 3, "validate_every": 3, "precision": "float32"},
+}
+
+
+@dataclass(frozen=True)
+class Ward:
+    """A project in a database and a blob folder of its own, and a worker in this process."""
+
+    place: Workplace
+
+    def set_strategy(self, strategy: str) -> None:
+        with unit_of_work(self.place.database, SilentBell()) as session:
+            projects.find_project(session, "hearts").strategy = strategy
+
+    def turn(self, annotate: bool = True) -> tuple[Round, list[Pick]]:
+        """Open a round, do its jobs and, if wanted, annotate and train; gives the round and its picks."""
+        with unit_of_work(self.place.database, SilentBell()) as session:
+            opened = rounds.open_round(session, projects.find_project(session, "hearts"))
+        self.work_off()
+        if annotate:
+            with unit_of_work(self.place.database, SilentBell()) as session:
+                annotate_proposed_slices(session, self.place.blobs, projects.find_project(session, "hearts"))
+            self.work_off()
+        with self.place.database.reading() as session:
+            return session.get_one(Round, opened.id), rounds.list_picks(session, opened)
+
+    def work_off(self) -> None:
+        while run_next_job(Queue.GPU, self.place):
+            continue
+
+    def failures(self) -> list[str]:
+        with self.place.database.reading() as session:
+            return [job.error["detail"] for job in session.query(Job) if job.error]
+
+
+@pytest.fixture(scope="module")
+def listing(tmp_path_factory: pytest.TempPathFactory) -> DatasetListing:
+    config = PhantomConfig(patients=5, slices=4, height=40, width=40, seed=3, fractions=(0.6, 0.2, 0.2))
+    return list_phantoms(tmp_path_factory.mktemp("phantoms"), config=config)
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, listing: DatasetListing) -> Path:
+    """A home with the phantoms in a project and no round."""
+    home = tmp_path_factory.mktemp("fresh") / "home"
+    home.mkdir()
+    shutil.copyfile(sqlite_template, home / "nextslice.db")
+    place = open_place(home)
+    with unit_of_work(place.database, SilentBell()) as session:
+        schema = [LabelClass(each.value, each.name, each.colour) for each in listing.classes]
+        draft = ProjectDraft(
+            "hearts", "Hearts", schema, Supervision.SCRIBBLE, "random", [15, 30, 45], preset="tiny", overrides=SHORT
+        )
+        project = projects.create_project(session, draft)
+        for source in listing.volumes:
+            import_volume(session, place.blobs, project, source, [each.value for each in listing.classes])
+    place.database.dispose()
+    return home
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, fresh: Path) -> Path:
+    """The same home after a first round drawn at random, its members trained."""
+    home = copy_home(fresh, tmp_path_factory.mktemp("trained") / "home")
+    place = open_place(home)
+    first, _ = Ward(place).turn()
+    assert first.state == RoundState.CLOSED
+    place.database.dispose()
+    return home
+
+
+@pytest.fixture
+def cold_ward(fresh: Path, tmp_path: Path) -> Iterator[Ward]:
+    yield from open_ward(fresh, tmp_path)
+
+
+@pytest.fixture
+def ward(trained: Path, tmp_path: Path) -> Iterator[Ward]:
+    yield from open_ward(trained, tmp_path)
+
+
+def open_ward(home: Path, tmp_path: Path) -> Iterator[Ward]:
+    place = open_place(copy_home(home, tmp_path / home.parent.name / "home"))
+    yield Ward(place)
+    place.database.dispose()
+
+
+def open_place(home: Path) -> Workplace:
+    knobs = Settings(home=home, database_url=f"sqlite:///{home / 'nextslice.db'}")
+    return Workplace(
+        Database(knobs.database), LocalStore(knobs.blob_folder), knobs, SilentBell(), find_task, "test:propose"
+    )
+
+
+def copy_home(source: Path, target: Path) -> Path:
+    shutil.copytree(source, target)
+    return target
+
+
+def import_volume(session, blobs: LocalStore, project: Project, source: VolumeSource, classes: list[int]) -> None:
+    ingested = volumes.ingest_volume(blobs, source.image.read_bytes(), source.image.name)
+    draft = volumes.VolumeDraft(source.patient, Split(source.split), source.name)
+    volume = volumes.record_volume(session, project, draft, ingested)
+    scribbles = volumes.scribble_values(classes, source.unlabelled_value)
+    for kind, path, values in (
+        (AnnotationKind.FULL, source.full_mask, None),
+        (AnnotationKind.SCRIBBLE, source.scribble_mask, scribbles),
+    ):
+        assert path is not None
+        geometry = ingested.image.geometry
+        mask = volumes.ingest_mask(blobs, path.read_bytes(), path.name, geometry, kind, classes, values)
+        add_ground_truth(session, volume, kind, mask.mask_key, mask.original_key)
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_the_second_round_asks_the_members_of_the_first(ward: Ward, strategy: str) -> None:
+    ward.set_strategy(strategy)
+    second, picks = ward.turn(annotate=False)
+    assert ward.failures() == []
+    assert (second.number, second.state, second.strategy) == (2, RoundState.ANNOTATING, strategy)
+    assert [pick.order for pick in picks] == [1, 2, 3, 4]
+    assert len({pick.slice_id for pick in picks}) == 4
+    assert not any("no model" in pick.reason for pick in picks)
+    with ward.place.database.reading() as session:
+        first = rounds.list_picks(session, rounds.list_rounds(session, projects.find_project(session, "hearts"))[0])
+    assert not {pick.slice_id for pick in picks} & {pick.slice_id for pick in first}
+
+
+@pytest.mark.parametrize("strategy", ASK_A_MODEL)
+def test_the_first_round_of_a_strategy_that_asks_a_model_is_random_and_says_so(
+    cold_ward: Ward, ward: Ward, strategy: str
+) -> None:
+    cold_ward.set_strategy(strategy)
+    _, picks = cold_ward.turn(annotate=False)
+    assert {pick.reason for pick in picks} == {"drawn at random, because no model has been trained yet"}
+    with ward.place.database.reading() as session:
+        drawn = rounds.list_picks(session, rounds.list_rounds(session, projects.find_project(session, "hearts"))[0])
+    assert [pick.slice_id for pick in picks] == [pick.slice_id for pick in drawn]
+
+
+def test_a_pick_says_what_its_value_is(ward: Ward) -> None:
+    ward.set_strategy("variance-ratio")
+    _, picks = ward.turn(annotate=False)
+    assert picks[0].reason == f"chosen by variance-ratio: the members' mean disagreement is {picks[0].value:.3g}"
+    assert [pick.value for pick in picks] == sorted((pick.value for pick in picks), reverse=True)

@@ -1,0 +1,138 @@
+"""Asks trained members about the slices of a pool: scores over their probability maps, and their bottleneck."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from worker.learning.configs import SegmentationConfig
+from worker.learning.errors import BadInputError, ShapeError
+from worker.learning.nets.unet import UNet
+from worker.learning.precision import autocast, memory_format
+from worker.learning.predict import CPU_BATCH_PIXELS, GPU_BATCH_PIXELS
+from worker.learning.query.pool import Features, Indices, MapScore
+from worker.learning.seeding import derive_seed
+from worker.learning.shapes import Progress, as_unit_floats
+from worker.learning.train import seeded_globals
+
+
+class Members:
+    """The M members of a round before the N slices of a pool; reads are batched and nothing touches a disk.
+
+    Every member sees the very same un-augmented planes, so the maps of a slice belong together pixel by pixel. (The
+    published code read the pool through the training augmentation, each member turned its own way.)
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[UNet],
+        read_images: Callable[[], Tensor],
+        config: SegmentationConfig,
+        device: torch.device,
+        on_progress: Progress,
+        best: int = 0,
+    ) -> None:
+        """Take networks of one `config`; `read_images` gives (N, C, S, S) when first asked; features are `best`'s."""
+        if not networks:
+            raise BadInputError("Asking members about a pool needs at least one trained member.")
+        self._config, self._device, self._on_progress = config, device, on_progress
+        self._layout = memory_format(config.precision, device)
+        self._networks = [_prepare(network, device, self._layout) for network in networks]
+        self._best = best
+        self._read_images = read_images
+        self._images: Tensor | None = None
+
+    @torch.inference_mode()
+    def score_by_members(self, score: MapScore, indices: Indices) -> npt.NDArray[np.float32]:
+        """Give (n, ...) scores of the n slices at `indices`, each over the maps of all members."""
+
+        def score_batch(planes: Tensor) -> Tensor:
+            return score(self._probabilities(network, planes) for network in self._networks)
+
+        return self._over_batches(score_batch, indices, "scoring slices").astype(np.float32)
+
+    @torch.inference_mode()
+    def score_by_dropout(self, score: MapScore, indices: Indices, passes: int, seed: int) -> npt.NDArray[np.float32]:
+        """Give (M, n, ...) scores, each over `passes` passes of one member with dropout on and batch norm in eval.
+
+        The same seed gives the same scores on one machine. Raises BadInputError for a member without dropout.
+        """
+        scores = []
+        for member, network in enumerate(self._networks):
+
+            def score_batch(planes: Tensor, network: UNet = network) -> Tensor:
+                return score(self._probabilities(network, planes) for _ in range(passes))
+
+            message = f"dropout passes of member {member + 1} of {len(self._networks)}"
+            with _dropout_on(network), seeded_globals(derive_seed(seed, "dropout", member), self._device):
+                scores.append(self._over_batches(score_batch, indices, message))
+        return np.stack(scores).astype(np.float32)
+
+    @torch.inference_mode()
+    def bottleneck_features(self) -> Features:
+        """Give the (N, 256) float32 features of the best member: the deepest encoder map, averaged over the plane.
+
+        Always computed in float32, for the reason that `embed_slices` has.
+        """
+        network = self._networks[self._best]
+
+        def average_bottleneck(planes: Tensor) -> Tensor:
+            deepest: Tensor = network.encoder(planes)[-1]
+            return deepest.float().mean(dim=(2, 3))
+
+        everything = np.arange(len(self._planes()), dtype=np.int64)
+        return self._over_batches(average_bottleneck, everything, "reading features").astype(np.float32)
+
+    def _probabilities(self, network: UNet, planes: Tensor) -> Tensor:
+        """Give (B, C, S, S) float32."""
+        with autocast(self._config.precision, self._device):
+            logits: Tensor = network(planes)
+        return logits.float().softmax(dim=1)
+
+    def _over_batches(
+        self, compute: Callable[[Tensor], Tensor], indices: Indices, message: str
+    ) -> npt.NDArray[np.generic]:
+        """Give what `compute` makes of the planes at `indices`, batch after batch, joined on the host."""
+        images = self._planes()
+        pixels = GPU_BATCH_PIXELS if self._device.type == "cuda" else CPU_BATCH_PIXELS
+        results = []
+        done = 0
+        for batch in torch.split(torch.from_numpy(indices), max(1, pixels // self._config.image_size**2)):
+            self._on_progress(done, len(indices), message)
+            planes = as_unit_floats(images[batch].to(self._device)).contiguous(memory_format=self._layout)
+            results.append(compute(planes))
+            done += len(batch)
+        joined: npt.NDArray[np.generic] = torch.cat(results).cpu().numpy()
+        return joined
+
+    def _planes(self) -> Tensor:
+        if self._images is None:
+            images, size = self._read_images(), self._config.image_size
+            if images.shape[1:] != (self._config.channels, size, size):
+                raise ShapeError("images", f"(N, {self._config.channels}, {size}, {size})", images.shape)
+            self._images = images
+        return self._images
+
+
+def _prepare(network: UNet, device: torch.device, layout: torch.memory_format) -> UNet:
+    network.eval().to(device)
+    network.to(memory_format=layout)
+    return network
+
+
+@contextmanager
+def _dropout_on(network: nn.Module) -> Iterator[None]:
+    """Let the dropout of `network` act inside, and nothing else of its training mode: batch norm stays as learned."""
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Dropout | nn.Dropout2d)]
+    if not any(layer.p > 0 for layer in layers):
+        raise BadInputError("Dropout passes need members with dropout, and these have none.")
+    for layer in layers:
+        layer.train()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.eval()

@@ -1,0 +1,57 @@
+"""Rules that ask the members of the last round where they are unsure, slice by slice."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from worker.learning.query.pool import Indices, Picks, QueryPool, list_available, refuse_unknown_settings
+from worker.learning.query.random import pick_without_model
+
+
+def pick_by_variance_ratio(
+    pool: QueryPool, budget: int, config: Mapping[str, object], generator: np.random.Generator
+) -> Picks:
+    """Pick the slices on whose pixels the members' votes differ most: v = mean over pixels of 1 - f_mode / M.
+
+    Source: Freeman's variation ratio asked of ensembles, as by Beluch et al., CVPR 2018; the rows "Variance Ratio" of
+    Vepa et al., NeurIPS 2024. Input: the (M, n, C, S, S) probabilities of the M members for the n available slices,
+    streamed; f_mode is how many members name the commonest class of a pixel. Cost: M forward passes a slice and
+    O(n·C·S²) counting, O(n) memory. Departures: the pool is read without augmentation, so that the members' pixels
+    belong together (the published code turned each member's slices its own way); equal values, which a single member
+    always gives, are ranked by the generator and not by file name. With no model yet: `random`.
+    """
+    refuse_unknown_settings(config)
+    available = list_available(pool, budget)
+    if pool.model_missing:
+        return pick_without_model(pool, budget, generator)
+    return pick_highest(available, pool.score_by_members(variance_ratio, available), budget, generator)
+
+
+def variance_ratio(maps: Iterable[Tensor]) -> Tensor:
+    """Give (B,) in [0, 1 - 1 / M]: the mean over pixels of the share of members outside the commonest vote.
+
+    `maps` are M probability tensors (B, C, S, S); equal probabilities vote for the lowest class.
+    """
+    votes, members = torch.zeros(()), 0
+    for probabilities in maps:
+        classes = torch.arange(probabilities.shape[1], device=probabilities.device).view(1, -1, 1, 1)
+        vote = (probabilities.argmax(dim=1, keepdim=True) == classes).to(torch.uint8)
+        votes = vote if members == 0 else votes + vote
+        members += 1
+    return (1 - votes.amax(dim=1).float() / members).mean(dim=(1, 2))
+
+
+def pick_highest(
+    candidates: Indices, values: npt.NDArray[np.floating], budget: int, generator: np.random.Generator
+) -> Picks:
+    """Pick the `budget` candidates of highest value (n,), equal ones in an order drawn from the generator."""
+    order = np.lexsort((generator.random(len(candidates)), -values))[:budget]
+    return Picks(
+        indices=tuple(int(index) for index in candidates[order]),
+        values=tuple(float(value) for value in values[order]),
+        nearest=(None,) * len(order),
+        cover_radius=None,
+    )
