@@ -168,6 +168,13 @@ STRATEGIES: dict[str, StrategyDescriptor] = {
             "M forward passes a slice, for M members",
             "Beluch et al., CVPR 2018; the 'Variance Ratio' rows of Vepa et al., NeurIPS 2024",
         ),
+        _strategy(
+            "bald",
+            "slices whose prediction tells most about the weights: mutual information over dropout passes",
+            {Need.PROBABILITIES},
+            "40·M forward passes a slice, for M members",
+            "Houlsby et al., 2011; Gal et al., ICML 2017",
+        ),
     )
 }
 

@@ -250,3 +250,41 @@ def variance_ratio_by_loops(maps: np.ndarray) -> list[float]:
             total += 1 - max(votes) / members
         scores.append(total / (height * width))
     return scores
+
+
+def mutual_information_by_loops(maps: np.ndarray) -> list[float]:
+    """The mean over pixels of H(mean over passes) - mean over passes of H."""
+    passes, slices, classes, height, width = maps.shape
+    scores = []
+    for n in range(slices):
+        total = 0.0
+        for h, w in np.ndindex(height, width):
+            pixels = [maps[t, n, :, h, w].tolist() for t in range(passes)]
+            mean = [sum(pixel[c] for pixel in pixels) / passes for c in range(classes)]
+            total += _entropy(mean) - sum(_entropy(pixel) for pixel in pixels) / passes
+        scores.append(total / (height * width))
+    return scores
+
+
+def _entropy(probabilities: Sequence[float]) -> float:
+    return -sum(p * math.log(p) for p in probabilities if p > 0)
+
+
+# --- resizing ---------------------------------------------------------------------------------------------------------
+
+
+def resize_mask_loops(mask: np.ndarray, size: int) -> np.ndarray:
+    """Each cell's most frequent label, 255 aside; of equals the lowest; cells as adaptive pooling cuts them."""
+    height, width = mask.shape
+    out = np.full((size, size), 255, dtype=np.uint8)
+    for row in range(size):
+        for column in range(size):
+            top, bottom = row * height // size, -((row + 1) * height // -size)
+            left, right = column * width // size, -((column + 1) * width // -size)
+            counts: dict[int, int] = {}
+            for value in mask[top:bottom, left:right].ravel().tolist():
+                if value != 255:
+                    counts[value] = counts.get(value, 0) + 1
+            if counts:
+                out[row, column] = min(value for value, count in counts.items() if count == max(counts.values()))
+    return out

@@ -18,13 +18,14 @@ CONFIG = SegmentationConfig(classes=3, image_size=32, precision="float32")
 SLICES = 7
 
 
+@torch.no_grad()
 def make_networks(count: int = 2) -> list[UNet]:
     networks = []
     for member in range(count):
         with seeded_initialisation(member, "member"):
             networks.append(build_network(None, CONFIG))
-            for _ in range(20):  # batch norm learns the statistics; fresh ones would drown every signal
-                networks[-1](torch.rand(8, 1, 32, 32))
+            for _ in range(5):  # batch norm learns the statistics; fresh ones would drown every signal
+                networks[-1](torch.rand(4, 1, 32, 32))
     return networks
 
 

@@ -7,11 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.learning.query.maps import KeptMaps, draw_maps
-from tests.oracles import variance_ratio_by_loops
+from tests.oracles import mutual_information_by_loops, variance_ratio_by_loops
+from worker.learning.errors import ConfigError
 from worker.learning.query.pool import QueryPool
-from worker.learning.query.uncertainty import pick_by_variance_ratio, pick_highest, variance_ratio
+from worker.learning.query.uncertainty import (
+    mutual_information,
+    pick_by_bald,
+    pick_by_variance_ratio,
+    pick_highest,
+    variance_ratio,
+)
 
-SCORES = [(variance_ratio, variance_ratio_by_loops)]
+SCORES = [(variance_ratio, variance_ratio_by_loops), (mutual_information, mutual_information_by_loops)]
 
 
 def make_pool(maps: torch.Tensor, annotated: tuple[int, ...] = (0,)) -> QueryPool:
@@ -62,3 +69,23 @@ def test_equal_values_are_ranked_by_the_generator():
     picks = pick_highest(np.array([4, 7, 9]), np.array([1.0, 2.0, 1.0]), 2, np.random.default_rng(0))
     assert picks.indices[0] == 7
     assert picks.values == (2.0, 1.0)
+
+
+def test_mutual_information_by_hand():
+    """Two sure members that disagree: log 2. Two that are equally unsure: nothing to learn, 0."""
+    sure = torch.tensor([[1.0, 0.0], [0.0, 1.0]])[:, None, :, None, None]
+    unsure = torch.full((2, 1, 2, 1, 1), 0.5)
+    assert mutual_information(iter(sure)).item() == pytest.approx(np.log(2))
+    assert mutual_information(iter(unsure)).item() == pytest.approx(0, abs=1e-7)
+
+
+def test_bald_averages_the_members_and_follows_its_passes():
+    maps = draw_maps(3, 12, 3, 4, seed=6)
+    pool = make_pool(maps)
+    available = np.arange(1, 12)
+    seed = int(np.random.default_rng(1).integers(2**63))
+    each = KeptMaps(maps).score_by_dropout(mutual_information, available, 6, seed)
+    picks = pick_by_bald(pool, 5, {"passes": 6}, np.random.default_rng(1))
+    assert list(picks.indices) == available[np.argsort(-each.mean(axis=0))[:5]].tolist()
+    with pytest.raises(ConfigError, match="passes is 0"):
+        pick_by_bald(pool, 5, {"passes": 0}, np.random.default_rng(1))

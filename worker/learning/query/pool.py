@@ -168,3 +168,19 @@ def refuse_unknown_settings(config: Mapping[str, object], *known: str) -> None:
     for name in sorted(config.keys() - set(known)):
         allowed = f"one of {', '.join(known)}" if known else "absent: this strategy has no settings"
         raise ConfigError(name, config[name], allowed)
+
+
+def read_count(config: Mapping[str, object], name: str, default: int) -> int:
+    """Give a setting that is a whole number from 1 on; raises ConfigError."""
+    value = config.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(name, value, "a whole number from 1 on")
+    return value
+
+
+def read_number(config: Mapping[str, object], name: str, default: float, least: float, most: float) -> float:
+    """Give a setting that is a number from `least` to `most`; raises ConfigError."""
+    value = config.get(name, default)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+        raise ConfigError(name, value, f"a number from {least:g} to {most:g}")
+    return float(value)
