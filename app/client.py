@@ -6,14 +6,16 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
-from app.datasets.records import DatasetListing, VolumeSource
-from app.errors import RequestRefused, ServiceUnreachable
+from app.datasets.records import DatasetListing, LabelClass, VolumeSource
+from app.datasets.upload import prepare_upload
+from app.errors import InvalidInput, RequestRefused, ServiceUnreachable, TooLarge
 from app.names import JobState
 
 POLL_S = 0.3
@@ -66,8 +68,11 @@ class Client:
             raise
         return found
 
-    def upload_volume(self, project: str, volume: VolumeSource) -> dict[str, Any]:
-        """Send one volume of a data set with its masks."""
+    def upload_volume(
+        self, project: str, volume: VolumeSource, classes: tuple[LabelClass, ...]
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Send one volume of a data set with its masks; gives back what was made of it, and remarks for people."""
+        prepared = prepare_upload(volume, classes)
         fields = {
             "patient": volume.patient,
             "name": volume.name,
@@ -75,21 +80,23 @@ class Client:
             "split": volume.split,
             "attributes": json.dumps(dict(volume.attributes)),
         }
-        if volume.unlabelled_value is not None:
-            fields["unlabelled_value"] = str(volume.unlabelled_value)
-        if volume.mask_values is not None:
-            fields["mask_values"] = json.dumps({str(value): to for value, to in volume.mask_values.items()})
+        if prepared.unlabelled_value is not None:
+            fields["unlabelled_value"] = str(prepared.unlabelled_value)
+        if prepared.mask_values is not None:
+            fields["mask_values"] = json.dumps({str(value): to for value, to in prepared.mask_values.items()})
+        if prepared.axis is not None:
+            fields["axis"] = str(prepared.axis)
         files = {
-            field: (path.name, path.read_bytes())
-            for field, path in (
-                ("image", volume.image),
-                ("full_mask", volume.full_mask),
-                ("scribble_mask", volume.scribble_mask),
+            field: (file.name, file.content)
+            for field, file in (
+                ("image", prepared.image),
+                ("full_mask", prepared.full_mask),
+                ("scribble_mask", prepared.scribble_mask),
             )
-            if path is not None
+            if file is not None
         }
-        sent: dict[str, Any] = self._answer("POST", f"/v1/projects/{project}/volumes", data=fields, files=files).json()
-        return sent
+        path = f"/v1/projects/{project}/volumes"
+        return self._answer("POST", path, data=fields, files=files).json(), prepared.remarks
 
     def wait_for_job(self, job_id: str, report: Report) -> dict[str, Any]:
         """The finished job; raises RequestRefused with its error when it did not succeed."""
@@ -132,19 +139,30 @@ class Client:
         return answer
 
 
-def import_listing(client: Client, project: str, listing: DatasetListing, report: Report) -> list[tuple[str, str]]:
-    """Send the volumes that the project does not have yet; gives back (volume, reason) of those that were refused."""
+@dataclass
+class Imported:
+    """What came of an import: (volume, sentence) of what was refused, and of what is worth knowing."""
+
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    remarks: list[tuple[str, str]] = field(default_factory=list)
+
+
+def import_listing(client: Client, project: str, listing: DatasetListing, report: Report) -> Imported:
+    """Send the volumes that the project does not have yet; one that is refused does not keep the others out."""
     present = {(each["patient"], each["name"]) for each in client.items(f"/v1/projects/{project}/volumes")}
-    refused = []
+    imported = Imported()
     for done, volume in enumerate(listing.volumes):
-        report(done, len(listing.volumes), f"importing {volume.patient} {volume.name}")
+        name = f"{volume.patient} {volume.name}"
+        report(done, len(listing.volumes), f"importing {name}")
         if (volume.patient, volume.name) in present:
             continue
         try:
-            client.upload_volume(project, volume)
-        except RequestRefused as refusal:
-            refused.append((f"{volume.patient} {volume.name}", refusal.detail))
-    return refused
+            _, remarks = client.upload_volume(project, volume, listing.classes)
+        except (RequestRefused, InvalidInput, TooLarge) as refusal:
+            imported.refused.append((name, str(refusal)))
+        else:
+            imported.remarks += [(name, remark) for remark in remarks]
+    return imported
 
 
 def label_schema_of(listing: DatasetListing) -> list[dict[str, Any]]:

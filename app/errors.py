@@ -6,7 +6,7 @@ NextSliceError
 │   │                            PixelsNotExact, UnknownAxis
 │   ├── MaskRefused              NotAMask, MaskLengthWrong, NotAPng, ShapeMismatch, AffineMismatch,
 │   │                            UnknownMaskValues, MaskNotIntegral, EmptyMask
-│   ├── DatasetRefused           UnknownDataset, DatasetUnreadable
+│   ├── DatasetRefused           UnknownDataset, DatasetUnreadable, VolumesRefused
 │   ├── ProtocolRefused, LabelSchemaRefused, BudgetRefused, ProjectSettingRefused, UnknownStrategy
 │   ├── SupervisionMismatch, MaskIncomplete, EmptyBody
 │   └── BadBlobKey, BlobRangeOutside
@@ -323,6 +323,16 @@ class DatasetUnreadable(DatasetRefused):
     def __init__(self, name: str, path: str, reason: str) -> None:
         self.name, self.path, self.reason = name, path, reason
         super().__init__(f"{path} is not a {name} data set: {reason}.")
+
+
+class VolumesRefused(DatasetRefused):
+    """An experiment on other data than the plan's would be comparable with nothing."""
+
+    code = "volumes-refused"
+
+    def __init__(self, dataset: str, count: int, first: str, reason: str) -> None:
+        self.dataset, self.count, self.first, self.reason = dataset, count, first, reason
+        super().__init__(f"{count} volumes of {dataset} were refused; the first is {first}: {reason}")
 
 
 # --- blobs ------------------------------------------------------------------------------------------------------------

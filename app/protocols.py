@@ -34,6 +34,7 @@ class EncoderProtocol:
     weight_volume: float = 0.35
     weight_slice: float = 0.0
     start: str = "imagenet"  # or "scratch"
+    resize: str = "nearest"  # or "area", for inputs far below the native size
     precision: str = "auto"  # or "float32"
 
     def __post_init__(self) -> None:
@@ -47,6 +48,7 @@ class EncoderProtocol:
         _demand(self, "weight_nt_xent", any(weights), "above 0 when all other weights are 0")
         _demand(self, "start", self.start in {"imagenet", "scratch"}, "imagenet or scratch")
         _demand(self, "precision", self.precision in {"auto", "float32"}, "auto or float32")
+        _demand(self, "resize", self.resize in {"nearest", "area"}, "nearest or area")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class SegmentationProtocol:
     weight_decay: float = 1e-4
     poly_power: float = 0.9
     validate_every: int = 200  # iterations
+    resize: str = "nearest"  # or "area", for inputs far below the native size
     precision: str = "auto"
 
     def __post_init__(self) -> None:
@@ -78,6 +81,7 @@ class SegmentationProtocol:
         _demand(self, "momentum", self.momentum < 1, "below 1")
         _demand(self, "optimizer", self.optimizer in {"sgd", "adamw"}, "sgd or adamw")
         _demand(self, "precision", self.precision in {"auto", "float32"}, "auto or float32")
+        _demand(self, "resize", self.resize in {"nearest", "area"}, "nearest or area")
 
     def iterations_for(self, fraction: float) -> int:
         """Iterations of one member when `fraction` (0-1] of the train slices is labelled."""

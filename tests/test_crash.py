@@ -1,4 +1,4 @@
-"""Kill -9 of the worker in the middle of a training: the round completes by itself, and nothing acknowledged is lost."""
+"""Kill -9 of the worker in mid-training: the round completes by itself, and nothing acknowledged is lost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_killed_worker_is_replaced_and_the_round_completes(tmp_path: Path) -> 
                 "protocol": {"members": 2, "segmentation": {"iterations_min": 400, "iterations_max": 400}},
             },
         )
-        assert import_listing(client, "hearts", listing, lambda _done, _total, _message: None) == []
+        assert import_listing(client, "hearts", listing, lambda _done, _total, _message: None).refused == []
         opened = client.post("/v1/projects/hearts/rounds")
         _wait(lambda: client.get(f"/v1/rounds/{opened['id']}")["state"] == "annotating")
         assert client.post("/v1/projects/hearts/oracle")["annotated"] == 3

@@ -97,7 +97,7 @@ def make_project(service: Service, phantoms: DatasetListing) -> Callable[..., di
             "preset": "tiny",
         }
         project: dict[str, Any] = service.client.post("/v1/projects", draft | changes)
-        assert import_listing(service.client, slug, phantoms, lambda _done, _total, _message: None) == []
+        assert import_listing(service.client, slug, phantoms, lambda _done, _total, _message: None).refused == []
         return project
 
     return make

@@ -10,7 +10,8 @@ from worker.learning.configs import SegmentationConfig
 from worker.learning.errors import BadInputError, ShapeError
 from worker.learning.intensity import resize_nearest
 from worker.learning.nets.unet import UNet, build_network
-from worker.learning.predict import predict_probabilities, predict_volume, resize_labels
+from worker.learning.predict import predict_probabilities, predict_volume
+from worker.learning.resize import resize_labels
 from worker.learning.seeding import seeded_initialisation
 
 CPU = torch.device("cpu")

@@ -6,6 +6,8 @@ from math import inf
 from worker.learning.errors import ConfigError
 from worker.learning.precision import PRECISIONS
 
+RESIZES = ("nearest", "area")  # see worker.learning.resize
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -23,6 +25,7 @@ class EncoderConfig:
     weight_slice: float = 0.0  # lambda 3
     anchors: str = "both"  # "both" views, or "first" as Eq. 4 is printed
     start: str = "imagenet"  # "imagenet" or "scratch"
+    resize: str = "nearest"  # "nearest" as published, or "area" for inputs far below the native size
     precision: str = "auto"  # "auto": bfloat16 where the device has it; "float32"
     embed_batch: int = 128  # slices a forward pass without gradients
 
@@ -34,6 +37,7 @@ class EncoderConfig:
         _refuse_unlisted(self, "anchors", ("both", "first"))
         _refuse_unlisted(self, "start", ("imagenet", "scratch"))
         _refuse_unlisted(self, "precision", PRECISIONS)
+        _refuse_unlisted(self, "resize", RESIZES)
         if self.weight_nt_xent == 0 and not self.relations:
             raise ConfigError("weight_nt_xent", self.weight_nt_xent, "above 0 when all other weights are 0")
         if self.group_size > self.batch_slices:
@@ -89,11 +93,17 @@ class SegmentationConfig:
     poly_power: float = 0.9  # the rate falls as (1 - step / iterations) ** poly_power
     pseudo_weight: float = 0.5  # weight of the pseudo labels' Dice; dmpls only
     validate_every: int = 200  # steps between two validations; the last step is always validated
+    resize: str = "nearest"  # "nearest" as published, or "area" for inputs far below the native size
     precision: str = "auto"  # "auto": bfloat16 where the device has it; "float32"
 
     def __post_init__(self) -> None:
         """Refuse values that no training could use (ConfigError)."""
-        words = (("network", ("unet", "dmpls")), ("optimizer", ("sgd", "adamw")), ("precision", PRECISIONS))
+        words = (
+            ("network", ("unet", "dmpls")),
+            ("optimizer", ("sgd", "adamw")),
+            ("precision", PRECISIONS),
+            ("resize", RESIZES),
+        )
         for field, allowed in words:
             if getattr(self, field) not in allowed:
                 raise ConfigError(field, getattr(self, field), f"one of {', '.join(allowed)}")

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from worker.learning.configs import SegmentationConfig
 from worker.learning.errors import BadInputError, ShapeError
-from worker.learning.intensity import nearest_sources
 from worker.learning.precision import autocast, memory_format
+from worker.learning.resize import labels_in_native
 from worker.learning.shapes import LabelArray, as_unit_floats, refuse_bad_images
 
 # Pixels a forward pass: on a CPU about 16 planes of 256 x 256 (activations stay near the caches), on a GPU 256 of them.
@@ -41,6 +41,19 @@ def predict_labels(
     return torch.cat(chunks)
 
 
+def predict_in_native(
+    networks: Sequence[nn.Module],
+    images: Tensor,
+    native: tuple[int, int],
+    config: SegmentationConfig,
+    device: torch.device,
+) -> Tensor:
+    """Give the labels (Z, H, W) uint8 of a volume in its `native` plane size, on `device`, as `config.resize` says."""
+    chunks = _probability_chunks(networks, images, config, device)
+    none = torch.empty(0, *native, dtype=torch.uint8, device=device)
+    return torch.cat([none, *(labels_in_native(chunk, native, config.resize) for chunk in chunks)])
+
+
 def predict_volume(
     networks: Sequence[nn.Module],
     images: Tensor,
@@ -48,16 +61,9 @@ def predict_volume(
     config: SegmentationConfig,
     device: torch.device,
 ) -> LabelArray:
-    """Give the labels (Z, H, W) of a volume in its `native` plane size: argmax at S, then nearest neighbour."""
-    labels: LabelArray = resize_labels(predict_labels(networks, images, config, device), native).cpu().numpy()
+    """Give the labels (Z, H, W) of a volume in its `native` plane size on the host."""
+    labels: LabelArray = predict_in_native(networks, images, native, config, device).cpu().numpy()
     return labels
-
-
-def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Give (Z, H, W) labels at `size` on their device, as `intensity.resize_nearest` does on the host."""
-    rows = torch.from_numpy(nearest_sources(labels.shape[-2], size[0])).to(labels.device)
-    columns = torch.from_numpy(nearest_sources(labels.shape[-1], size[1])).to(labels.device)
-    return labels.index_select(-2, rows).index_select(-1, columns)
 
 
 def _probability_chunks(

@@ -17,7 +17,8 @@ from worker.learning.losses.segmentation import dmpls_loss, full_supervision_los
 from worker.learning.metrics import dice_of_counts, mean_dice
 from worker.learning.nets.unet import DualBranchUNet, UNet, build_network
 from worker.learning.precision import autocast, memory_format
-from worker.learning.predict import predict_labels, resize_labels
+from worker.learning.predict import predict_in_native, predict_labels
+from worker.learning.resize import resize_labels
 from worker.learning.seeding import derive_seed, torch_generator
 from worker.learning.shapes import UNLABELLED, LabelledSlices, Progress, ReferenceVolume, as_unit_floats
 
@@ -119,12 +120,27 @@ def validate_network(
     on `device`. Only counts leave the device.
     """
     depths = [len(reference) for reference in references]
-    predicted = torch.split(predict_labels([network], planes, config, device), depths)
+    if config.resize == "nearest":  # labels are small, so all volumes go through the network in large batches
+        at_input = torch.split(predict_labels([network], planes, config, device), depths)
+        predicted = [
+            resize_labels(labels, native_size(reference))
+            for labels, reference in zip(at_input, references, strict=True)
+        ]
+    else:
+        predicted = [
+            predict_in_native([network], volume, native_size(each), config, device)
+            for volume, each in zip(torch.split(planes, depths), references, strict=True)
+        ]
     counts = [
-        confusion_counts(resize_labels(labels, (reference.shape[1], reference.shape[2])), reference, config.classes)
+        confusion_counts(labels, reference, config.classes)
         for labels, reference in zip(predicted, references, strict=True)
     ]
     return mean_dice(foreground_dice(matrix) for matrix in torch.stack(counts).tolist())
+
+
+def native_size(reference: Tensor) -> tuple[int, int]:
+    """Give (H, W) of a (Z, H, W) reference."""
+    return reference.shape[1], reference.shape[2]
 
 
 def join_planes(volumes: Sequence[ReferenceVolume], config: SegmentationConfig) -> Tensor:

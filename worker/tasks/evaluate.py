@@ -21,7 +21,8 @@ from worker.device import choose_device
 from worker.learning.configs import SegmentationConfig
 from worker.learning.metrics import score_volume
 from worker.learning.nets.unet import build_network
-from worker.learning.predict import predict_probabilities, resize_labels
+from worker.learning.predict import predict_probabilities
+from worker.learning.resize import labels_in_native
 from worker.learning.shapes import ReferenceVolume
 from worker.references import iterate_references, list_references
 from worker.runner import Record, Work
@@ -44,7 +45,7 @@ def run(work: Work) -> Record:
     metrics: list[Metric] = []
     judged = list_references(work.database, project, Split.TEST)
     for done, (volume, reference) in enumerate(
-        iterate_references(work.database, work.blobs, judged, config.image_size)
+        iterate_references(work.database, work.blobs, judged, config.image_size, config.resize)
     ):
         work.progress(done, len(judged), f"scoring {volume.patient.code} {volume.name}")
         for member, prediction in _predict(networks, reference, config, device).items():
@@ -99,10 +100,7 @@ def _predict(
     each = [predict_probabilities([network], reference.images, config, device) for network in networks]
     maps: dict[int | None, torch.Tensor] = dict(enumerate(each))
     maps[None] = torch.stack(each).mean(dim=0)
-    return {
-        member: resize_labels(maps[member].argmax(dim=1).to(torch.uint8), (height, width)).cpu().numpy()
-        for member in maps
-    }
+    return {member: labels_in_native(maps[member], (height, width), config.resize).cpu().numpy() for member in maps}
 
 
 def _score(

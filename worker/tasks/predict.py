@@ -36,7 +36,7 @@ def run(work: Work) -> Record:
     predicted = []
     for done, volume in enumerate(volumes.values()):
         work.progress(done, len(volumes), f"predicting {volume.patient.code} {volume.name}")
-        planes = torch.from_numpy(read_planes(work.blobs, volume, config.image_size))
+        planes = torch.from_numpy(read_planes(work.blobs, volume, config.image_size, config.resize))
         mask = predict_volume(networks, planes, (volume.height, volume.width), config, device)
         predicted.append(PredictedVolume(volume.id, work.blobs.put(encode_mask(mask))))
 

@@ -28,7 +28,7 @@ def run(work: Work) -> Record:
         volumes = load_volumes(session, [each.volume_id for each in pool])
     config = EncoderConfig(**dataclasses.asdict(load_protocol(project.protocol).encoder))
     device = choose_device(work.settings)
-    slices = load_slice_pool(work.blobs, pool, volumes, config.image_size, work.progress)
+    slices = load_slice_pool(work.blobs, pool, volumes, config.image_size, config.resize, work.progress)
     fitted = fit_encoder(slices, config, project.seed, work.progress, device)
     encoder = build_encoder(fitted.state, config, fitted.channels)
     features = embed_slices(encoder, slices.images, config, device)

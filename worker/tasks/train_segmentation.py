@@ -40,9 +40,9 @@ def run(work: Work) -> Record:
         trained = {model.member for model in rounds.list_members(session, round_)}
     work.progress(0, 0, "reading slices")
     judged = list_references(work.database, project, Split.VALIDATION)
-    references = iterate_references(work.database, work.blobs, judged, config.image_size)
+    references = iterate_references(work.database, work.blobs, judged, config.image_size, config.resize)
     validation = [reference for _, reference in references]
-    training = load_labelled_slices(work.database, work.blobs, annotated, volumes, config.image_size)
+    training = load_labelled_slices(work.database, work.blobs, annotated, volumes, config.image_size, config.resize)
     device = choose_device(work.settings)
     for member in range(protocol.members):
         if member in trained:

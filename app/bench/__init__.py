@@ -1,0 +1,1 @@
+"""Experiments: ordinary projects driven over the API, whose annotator is the oracle."""

@@ -1,0 +1,190 @@
+"""Drive the projects of an experiment round by round; what a stopped run had reached is taken from the service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from app.bench.plan import BenchPlan, open_manifest, save_manifest
+from app.bench.report import RESULTS, append_results, draw_curve
+from app.client import POLL_S, Client, import_listing, label_schema_of
+from app.datasets.records import DatasetListing
+from app.errors import RequestRefused, VolumesRefused
+from app.names import STRATEGIES, Need, RoundState
+
+Tell = Callable[[float, str], None]
+"""`tell(share, text)`: how much of the whole experiment is done (0-1), and what is being done."""
+
+_IMPORT_WEIGHT = 0.1  # of a training, for the share that is done
+_ENCODER_WEIGHT = 1.5
+
+
+@dataclass(frozen=True)
+class _Run:
+    strategy: str
+    seed: int
+    slug: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.strategy}, seed {self.seed}"
+
+
+def run_bench(client: Client, listing: DatasetListing, plan: BenchPlan, out: Path, tell: Tell) -> Path:
+    """Run every strategy and seed of the plan; writes results.csv, curve.png and manifest.json into `out`."""
+    manifest = open_manifest(out, plan)
+    runs = [
+        _Run(strategy, seed, f"bench-{plan.dataset}-{plan.supervision}-{strategy}-s{seed}-{manifest['run']}")
+        for seed in plan.seeds
+        for strategy in plan.strategies
+    ]
+    clock = _Clock(runs, plan, tell)
+    (out / RESULTS).unlink(missing_ok=True)  # written anew from the service, so that no row stands twice
+    for run in runs:
+        _prepare(client, listing, plan, run, clock)
+        kept = manifest["runs"].setdefault(run.slug, {"strategy": run.strategy, "seed": run.seed, "rounds": {}})
+        for budget in plan.budgets:
+            round_ = _finish_round(client, run, budget, clock)
+            kept["rounds"][f"{budget:g}"] = _describe_round(client, round_)
+            append_results(out, plan, run.strategy, run.seed, client, run.slug, round_)
+            save_manifest(out, manifest)
+            draw_curve(out)
+        kept["jobs"] = _describe_jobs(client, run)
+        kept["encoder"] = _describe_encoder(client, run)
+        save_manifest(out, manifest)
+    clock.finish()
+    return out / RESULTS
+
+
+class _Clock:
+    """Turns the progress of single jobs into the share of the whole experiment."""
+
+    def __init__(self, runs: list[_Run], plan: BenchPlan, tell: Tell) -> None:
+        self._tell = tell
+        self._total = sum(self._weight(run, plan) for run in runs)
+        self._done = 0.0
+
+    def step(self, weight: float, share: float, text: str) -> None:
+        self._tell((self._done + weight * min(share, 1.0)) / self._total, text)
+
+    def finish_step(self, weight: float) -> None:
+        self._done += weight
+
+    def finish(self) -> None:
+        self._tell(1.0, "finished")
+
+    @staticmethod
+    def _weight(run: _Run, plan: BenchPlan) -> float:
+        encoder = _ENCODER_WEIGHT if Need.ENCODER in STRATEGIES[run.strategy].needs else 0.0
+        return _IMPORT_WEIGHT + encoder + len(plan.budgets)
+
+
+def _prepare(client: Client, listing: DatasetListing, plan: BenchPlan, run: _Run, clock: _Clock) -> None:
+    if client.find_project(run.slug) is None:
+        client.post(
+            "/v1/projects",
+            {
+                "slug": run.slug,
+                "name": f"Bench: {plan.dataset}, {run.name}",
+                "label_schema": label_schema_of(listing),
+                "supervision": plan.supervision,
+                "strategy": run.strategy,
+                "budgets": list(plan.budgets),
+                "seed": run.seed,
+                "preset": plan.preset,
+                "protocol": plan.overrides,
+            },
+        )
+
+    def report(done: int, total: int, message: str) -> None:
+        clock.step(_IMPORT_WEIGHT, done / max(total, 1), f"{run.name}: {message}")
+
+    refused = import_listing(client, run.slug, listing, report).refused
+    if refused:
+        # An experiment on other data than the plan's would be comparable with nothing.
+        name, reason = refused[0]
+        raise VolumesRefused(plan.dataset, len(refused), name, reason)
+    clock.finish_step(_IMPORT_WEIGHT)
+
+
+def _finish_round(client: Client, run: _Run, budget: float, clock: _Clock) -> dict[str, Any]:
+    """Bring the round of this budget to its end, from wherever it stands."""
+    round_ = _find_round(client, run, budget)
+    if round_ is None:
+        round_ = client.post(f"/v1/projects/{run.slug}/rounds", {"budget_percent": budget})
+    elif round_["state"] == RoundState.FAILED and round_["job_id"]:
+        client.post(f"/v1/jobs/{round_['job_id']}/retry")
+    encoder_weight = 0.0
+    while True:
+        round_ = client.get(f"/v1/rounds/{round_['id']}")
+        state = RoundState(round_["state"])
+        if state == RoundState.CLOSED:
+            clock.finish_step(1.0 + encoder_weight)
+            return dict(round_)
+        job = client.get(f"/v1/jobs/{round_['job_id']}")
+        if state == RoundState.FAILED:
+            error = job["error"] or {"code": "cancelled", "detail": "the job was cancelled"}
+            raise RequestRefused(409, error["code"], f"{run.name} at {budget:g} %: {error['detail']}")
+        if state == RoundState.ANNOTATING:
+            client.post(f"/v1/projects/{run.slug}/oracle")
+        if job["kind"] == "train_encoder":
+            encoder_weight = _ENCODER_WEIGHT
+        share = job["progress_done"] / job["progress_total"] if job["progress_total"] else 0.0
+        weight = _ENCODER_WEIGHT if job["kind"] == "train_encoder" else 1.0
+        share = share * 0.9 if state == RoundState.TRAINING else (0.9 if state == RoundState.EVALUATING else share)
+        clock.step(weight, share, f"{run.name} at {budget:g} %: {state}, {job['message'] or job['state']}")
+        time.sleep(POLL_S)
+
+
+def _find_round(client: Client, run: _Run, budget: float) -> dict[str, Any] | None:
+    rounds: Iterator[dict[str, Any]] = client.items(f"/v1/projects/{run.slug}/rounds")
+    return next((each for each in rounds if abs(each["budget_percent"] - budget) < 1e-9), None)
+
+
+def _describe_round(client: Client, round_: dict[str, Any]) -> dict[str, Any]:
+    picks = []
+    for pick in client.items(f"/v1/rounds/{round_['id']}/picks"):
+        where = client.get(f"/v1/slices/{pick['slice_id']}")
+        picks.append(
+            {
+                "order": pick["order"],
+                "patient": where["patient"],
+                "volume": where["volume"],
+                "slice": where["index"],
+                "value": pick["value"],
+            }
+        )
+    return {
+        "slices": round_["target"],
+        "cover_radius": round_["cover_radius"],
+        "summary": round_["summary"],
+        "picks": picks,
+    }
+
+
+def _describe_jobs(client: Client, run: _Run) -> list[dict[str, Any]]:
+    jobs = sorted(client.items(f"/v1/projects/{run.slug}/jobs"), key=lambda job: str(job["created_at"]))
+    return [
+        {
+            "kind": job["kind"],
+            "state": job["state"],
+            "attempts": job["attempts"],
+            "seconds": _seconds(job["started_at"], job["finished_at"]),
+        }
+        for job in jobs
+    ]
+
+
+def _describe_encoder(client: Client, run: _Run) -> dict[str, Any] | None:
+    models = [model for model in client.items(f"/v1/projects/{run.slug}/models") if model["kind"] == "encoder"]
+    return {"manifest": models[-1]["manifest"], "config": models[-1]["config"]} if models else None
+
+
+def _seconds(started: str | None, finished: str | None) -> float | None:
+    if started is None or finished is None:
+        return None
+    return round((datetime.fromisoformat(finished) - datetime.fromisoformat(started)).total_seconds(), 1)

@@ -1,0 +1,294 @@
+"""The command line: `nextslice up | migrate | import | export | strategies | bench run | bench report`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from app.client import Client, connect, import_listing, label_schema_of
+from app.errors import NextSliceError
+from app.log import configure_logging
+from app.names import STRATEGIES, Queue, Supervision
+from app.settings import Settings, settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+bench = typer.Typer(no_args_is_help=True, help="Whole published experiments, the oracle annotating.")
+app.add_typer(bench, name="bench")
+
+out = Console(highlight=False)
+_QUIET_S = 30.0  # without a terminal a line of progress comes this often
+
+Url = Annotated[str, typer.Option(help="A running service; without it one is started for this command.")]
+
+
+def main() -> None:
+    """Run a command; what is refused ends as one sentence on standard error and a status that is not 0."""
+    try:
+        app(standalone_mode=True)
+    except NextSliceError as error:
+        typer.echo(f"nextslice: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("nextslice: stopped; the same command goes on from here", err=True)
+        sys.exit(130)
+
+
+@app.command()
+def up(
+    home: Annotated[Path | None, typer.Option(help="Folder for everything that is stored.")] = None,
+    host: Annotated[str | None, typer.Option()] = None,
+    port: Annotated[int | None, typer.Option()] = None,
+    workers: Annotated[
+        bool | None, typer.Option(help="Start workers too; default: with the embedded database only.")
+    ] = None,
+    demo: Annotated[bool, typer.Option(help="Fill an empty service with a demo project.")] = True,
+) -> None:
+    """Start the whole service on this machine and stay until Ctrl+C."""
+    from app.embedded import make_demo_project, running_service
+
+    given = {"home": home, "host": host, "port": port}
+    knobs = Settings.model_validate(
+        settings().model_dump() | {name: value for name, value in given.items() if value is not None}
+    )
+    with_workers = knobs.is_sqlite if workers is None else workers
+    with _log_file(knobs), running_service(knobs, tuple(Queue) if with_workers else ()) as url:
+        out.print(f"NextSlice is ready: {url}   (API: {url}/docs, data: {knobs.home.resolve()})")
+        if demo and with_workers:
+            make_demo_project(url, knobs)
+            out.print("The demo project is there; its first slices are being proposed. Ctrl+C stops.")
+        _wait_for_signal()
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    from app.db.migrate import migrate as run_migrations
+    from app.db.session import Database
+
+    knobs = settings()
+    out.print(f"The database is at revision {run_migrations(Database(knobs.database))}.")
+
+
+@app.command("import")
+def import_dataset(
+    name: Annotated[str, typer.Argument(help="Kind of data set, e.g. acdc or nifti; an unknown one names all.")],
+    path: Annotated[Path, typer.Argument(help="Its folder.")],
+    project: Annotated[str, typer.Option(help="Slug of the project; it is made if it is not there.")],
+    supervision: Annotated[Supervision, typer.Option()] = Supervision.FULL,
+    strategy: Annotated[str, typer.Option()] = "gcl",
+    budgets: Annotated[str, typer.Option(help="Cumulative percent, comma-separated.")] = "2,3,4,5",
+    preset: Annotated[str, typer.Option(help="Training protocol.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="Of the split, where the data set has none, and of the project.")] = 0,
+    url: Url = "",
+) -> None:
+    """Take a data set into a project."""
+    from app.datasets.registry import list_dataset
+
+    listing = list_dataset(name, path, seed=seed)
+    with _service(url, settings(), ()) as client, _progress() as tell:
+        if client.find_project(project) is None:
+            client.post(
+                "/v1/projects",
+                {
+                    "slug": project,
+                    "name": f"{name}: {path.resolve().name}",
+                    "label_schema": label_schema_of(listing),
+                    "supervision": supervision,
+                    "strategy": strategy,
+                    "budgets": _numbers(budgets),
+                    "preset": preset,
+                    "seed": seed,
+                },
+            )
+        imported = import_listing(
+            client, project, listing, lambda done, total, message: tell(done / max(total, 1), message)
+        )
+        found = client.get(f"/v1/projects/{project}")
+    for split, counts in listing.counts().items():
+        out.print(
+            f"{split}: {counts['patients']} patients, {counts['volumes']} volumes, {found['slices'][split]} slices"
+        )
+    for problem in listing.problems:
+        out.print(f"left out: {problem.name}: {problem.reason}")
+    for volume, remark in imported.remarks:
+        out.print(f"note: {volume}: {remark}")
+    for volume, reason in imported.refused:
+        out.print(f"refused: {volume}: {reason}")
+    if imported.refused:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    project: Annotated[str, typer.Argument(help="Slug or id.")],
+    target: Annotated[Path, typer.Argument(help="The zip to write.")],
+    url: Url = "",
+) -> None:
+    """Write a project's annotations and predictions, as NIfTI in the original geometry, into one zip."""
+    with _service(url, settings(), (Queue.CPU,)) as client, _progress() as tell:
+        job = client.post(f"/v1/projects/{project}/exports")
+        client.wait_for_job(job["id"], lambda done, total, message: tell(done / max(total, 1), message))
+        client.download(f"/v1/exports/{job['id']}/file", target)
+    out.print(f"{target} is written.")
+
+
+@app.command()
+def strategies() -> None:
+    """List the selection strategies with what each needs and costs."""
+    table = Table("name", "what it does", "needs", "cost")
+    for each in STRATEGIES.values():
+        table.add_row(each.name, each.summary, ", ".join(sorted(each.needs)) or "nothing", each.cost)
+    out.print(table)
+
+
+@bench.command("run")
+def bench_run(
+    dataset: Annotated[str, typer.Argument(help="acdc, nifti or phantom.")],
+    root: Annotated[Path, typer.Option(help="Folder of the data set.")],
+    target: Annotated[Path, typer.Option("--out", help="Folder for results.csv, curve.png and manifest.json.")],
+    supervision: Annotated[Supervision, typer.Option()] = Supervision.SCRIBBLE,
+    strategies: Annotated[str, typer.Option(help="Comma-separated.")] = "gcl,random",
+    budgets: Annotated[str, typer.Option(help="Cumulative percent, comma-separated.")] = "2,3,4,5",
+    seeds: Annotated[str, typer.Option(help="The seeds themselves, comma-separated.")] = "1",
+    preset: Annotated[str, typer.Option(help="Training protocol: paper, cpu or tiny.")] = "paper",
+    protocol: Annotated[str, typer.Option(help='JSON: fields of the preset to replace, e.g. {"members": 3}.')] = "{}",
+    url: Url = "",
+) -> None:
+    """Run an experiment; stopped, the same command goes on where it was."""
+    from app.bench.plan import BenchPlan
+    from app.bench.report import CURVE, summarise_results
+    from app.bench.runner import run_bench
+    from app.datasets.registry import list_dataset
+
+    plan = BenchPlan(
+        dataset=dataset,
+        supervision=supervision,
+        strategies=tuple(part.strip() for part in strategies.split(",")),
+        budgets=tuple(_numbers(budgets)),
+        seeds=tuple(int(seed) for seed in _numbers(seeds)),
+        preset=preset,
+        overrides=_json_object(protocol),
+    )
+    listing = list_dataset(dataset, root)
+    knobs = Settings(home=target / "service", port=0)
+    with _service(url, knobs, tuple(Queue)) as client, _progress() as tell:
+        results = run_bench(client, listing, plan, target, tell)
+    table = Table("strategy", *(f"{budget:g} %" for budget in plan.budgets), title="mean Dice, test patients")
+    for strategy, by_budget in summarise_results(results).items():
+        table.add_row(strategy, *(f"{by_budget[budget]:.3f}" for budget in plan.budgets))
+    out.print(table)
+    out.print(f"{results}, {target / CURVE} and {target / 'manifest.json'} are written.")
+
+
+@bench.command("report")
+def bench_report(target: Annotated[Path, typer.Argument(help="Folder of an experiment.")]) -> None:
+    """Draw curve.png anew from results.csv."""
+    from app.bench.report import CURVE, draw_curve
+
+    draw_curve(target)
+    out.print(f"{target / CURVE} is written.")
+
+
+@contextmanager
+def _service(url: str, knobs: Settings, queues: tuple[Queue, ...]) -> Iterator[Client]:
+    """A client of the service at `url`, or of one that lives as long as the command."""
+    if url:
+        with connect(url) as client:
+            yield client
+        return
+    from app.embedded import running_service
+
+    with (
+        _log_file(knobs),
+        running_service(knobs.model_copy(update={"port": 0}), queues) as own,
+        connect(own) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _log_file(knobs: Settings) -> Iterator[None]:
+    """The service's log goes into a file: what a person reads on the terminal is only what concerns them."""
+    folder = knobs.home / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "api.log").open("a", encoding="utf-8") as file:
+        configure_logging(stream=file)
+        yield
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """`tell(share, text)`: a bar with the time left on a terminal, else a line now and then."""
+    started, last = time.monotonic(), 0.0
+
+    def left(share: float) -> str:
+        if share <= 0.02:
+            return ""
+        seconds = (time.monotonic() - started) * (1 - share) / share
+        return f"{int(seconds // 60)}:{int(seconds % 60):02d} left"
+
+    if not out.is_terminal:
+
+        def tell(share: float, text: str) -> None:
+            nonlocal last
+            if time.monotonic() - last >= _QUIET_S or share >= 1:
+                last = time.monotonic()
+                out.print(f"{share:4.0%} {left(share)} {text}".rstrip(), soft_wrap=True)
+
+        yield tell
+        return
+    columns = (
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}  {task.description}"),
+    )
+    with Progress(*columns, console=out) as bar:
+        task = bar.add_task("", total=1.0, left="")
+        yield lambda share, text: bar.update(task, completed=share, description=text, left=left(share))
+
+
+def _wait_for_signal() -> None:
+    stopped = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, stop)
+    stopped.wait()
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a comma-separated list of numbers") from None
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    import json
+
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise typer.BadParameter(f"{text!r} is not a JSON object")
+    return value
+
+
+if __name__ == "__main__":
+    main()
