@@ -175,6 +175,13 @@ STRATEGIES: dict[str, StrategyDescriptor] = {
             "40·M forward passes a slice, for M members",
             "Houlsby et al., 2011; Gal et al., ICML 2017",
         ),
+        _strategy(
+            "stochastic-batches",
+            "of 1000 random batches, the one with the highest mean entropy",
+            {Need.PROBABILITIES},
+            "M forward passes a slice, for M members; then O(1000·N)",
+            "Gaillochet et al., Medical Image Analysis 2023, Algorithm 1",
+        ),
     )
 }
 

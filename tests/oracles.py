@@ -266,6 +266,29 @@ def mutual_information_by_loops(maps: np.ndarray) -> list[float]:
     return scores
 
 
+def predictive_entropy_by_loops(maps: np.ndarray) -> list[float]:
+    """The mean over pixels of the entropy of the members' mean."""
+    members, slices, classes, height, width = maps.shape
+    scores = []
+    for n in range(slices):
+        total = 0.0
+        for h, w in np.ndindex(height, width):
+            total += _entropy(
+                [sum(maps[m, n, c, h, w].item() for m in range(members)) / members for c in range(classes)]
+            )
+        scores.append(total / (height * width))
+    return scores
+
+
+def best_batch_by_loops(values: Sequence[float], batches: Sequence[Sequence[int]]) -> list[int]:
+    """The batch of highest mean value, the first of equals, its slices by falling value."""
+    best: Sequence[int] = batches[0]
+    for batch in batches:
+        if sum(values[index] for index in batch) / len(batch) > sum(values[index] for index in best) / len(best):
+            best = batch
+    return sorted(best, key=lambda index: -values[index])
+
+
 def _entropy(probabilities: Sequence[float]) -> float:
     return -sum(p * math.log(p) for p in probabilities if p > 0)
 

@@ -7,6 +7,7 @@ import numpy as np
 from worker.learning.query.coreset import k_center_greedy
 from worker.learning.query.pool import Picks, QueryPool, refuse_unknown_settings
 from worker.learning.query.random import pick_at_random, pick_by_position, pick_per_volume
+from worker.learning.query.stochastic import pick_by_stochastic_batches
 from worker.learning.query.uncertainty import pick_by_bald, pick_by_variance_ratio
 
 Rule = Callable[[QueryPool, int, Mapping[str, object], np.random.Generator], Picks]
@@ -44,4 +45,5 @@ STRATEGIES: Mapping[str, Rule] = {
     "random-by-position": pick_by_position,
     "variance-ratio": pick_by_variance_ratio,
     "bald": pick_by_bald,
+    "stochastic-batches": pick_by_stochastic_batches,
 }
