@@ -146,6 +146,13 @@ STRATEGIES: dict[str, StrategyDescriptor] = {
             "O(N·H·W) a pick",
             "the 'Coreset' rows of Vepa et al., NeurIPS 2024",
         ),
+        _strategy(
+            "coreset-task",
+            "K-Center Greedy on the segmentation model's bottleneck",
+            {Need.TASK},
+            "half a forward pass a slice; then O(N·D) a pick",
+            "Sener and Savarese, ICLR 2018, Algorithm 1",
+        ),
         _strategy("random", "uniformly random slices", set(), "O(N)", "the usual null"),
         _strategy(
             "random-per-volume",

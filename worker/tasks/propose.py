@@ -24,8 +24,8 @@ from worker.runner import Record, Work
 
 _SCORES = {
     "variance-ratio": "the members' mean disagreement",
-    "stochastic-batches": "in the best of many random batches; its entropy, in nats a pixel,",
-    "bald": "the mutual information of prediction and weights, in nats a pixel,",
+    "bald": "what it tells about the weights, in nats a pixel,",
+    "stochastic-batches": "its entropy in nats a pixel, within the most uncertain of many random batches,",
 }
 """What the value of a pick is, for the person who asks why; a strategy that is not here drew at random."""
 

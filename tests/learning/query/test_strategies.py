@@ -105,13 +105,14 @@ def test_without_a_model_the_start_is_the_one_of_random_and_says_so(name):
     assert pick(name, make_pool(annotated=(3, 17)), 5, seed=3).note is None
 
 
-def test_gcl_measures_features_and_coreset_measures_pixels():
+def test_every_coreset_measures_in_its_own_space():
     pool = make_pool(annotated=(0,))
     pixels = pool.pixels().reshape(SIZE, -1).astype(np.float32)
-    for name, space in (("gcl", pool.encoder_features()), ("coreset-pixels", pixels)):
+    spaces = {"gcl": pool.encoder_features(), "coreset-pixels": pixels, "coreset-task": pool.task_features()}
+    for name, space in spaces.items():
         expected = k_center_greedy(space, pool.annotated, pool.available, 5, np.random.default_rng(0))
         assert pick(name, pool, 5) == expected
-    assert pick("gcl", pool, 5).indices != pick("coreset-pixels", pool, 5).indices
+    assert len({pick(name, pool, 5).indices for name in spaces}) == len(spaces)
 
 
 def test_normalised_features_forget_their_length():

@@ -26,12 +26,12 @@ def pick_by_stochastic_batches(
     """Pick the batch of highest mean entropy among Q random batches of the query's size, its slices by entropy.
 
     Source: Gaillochet et al., Medical Image Analysis 2023, Algorithm 1; "Stochastic Batches" of Vepa et al., NeurIPS
-    2024. Input: the (M, n, C, S, S) probabilities of M members, streamed; a slice's value is the mean over pixels of the
-    entropy of the members' mean. Cost: M forward passes a slice, then O(Q·n). Settings: "batches" is Q (default 1000);
-    "group_size" g instead cuts the pool into random groups of g and takes whole groups by their mean, as the published
-    code of the paper did with g = 10. Departures from that code: batches have the query's size as in the original
-    method, the pool is read without augmentation, and probabilities are always softmax (its pretrained path summed
-    logarithms of raw logits). With no model yet: `random`.
+    2024. Input: the (M, n, C, S, S) probabilities of M members, streamed; a slice's value is the mean over pixels of
+    the entropy of the members' mean. Cost: M forward passes a slice, then O(Q·n). Settings: "batches" is Q (default
+    1000); "group_size" g instead cuts the pool into random groups of g and takes whole groups by their mean, as the
+    published code of Vepa et al. did with g = 10. Departures from that code: batches have the query's size as in the
+    original method, the pool is read without augmentation, and probabilities are always softmax (its pretrained path
+    took logarithms of raw logits). With no model yet: `random`.
     """
     refuse_unknown_settings(config, "batches", "group_size")
     batches = read_count(config, "batches", BATCHES)

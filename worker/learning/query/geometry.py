@@ -1,0 +1,65 @@
+"""Rules that run K-Center Greedy; they differ in the space that they measure in."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from worker.learning.query.coreset import k_center_greedy
+from worker.learning.query.pool import Features, Picks, QueryPool, refuse_unknown_settings
+from worker.learning.query.random import pick_without_model
+
+
+def pick_by_encoder_coreset(
+    pool: QueryPool, budget: int, config: Mapping[str, object], generator: np.random.Generator
+) -> Picks:
+    """K-Center Greedy on the group-contrastive encoder's features: the method of Vepa et al., NeurIPS 2024.
+
+    Source: Section 3.3 and Algorithm 1 there, after Sener and Savarese, ICLR 2018, Algorithm 1. Input: (N, 512)
+    features before the head. Setting "normalise" (default False, as in the paper) brings them to length 1. Cost: O(N·D)
+    a centre, O(N·D) memory. Departures: no label enters the distance (the released configuration measured pixels under
+    scribbles of slices not yet annotated), the first centre comes from the generator, and duplicates are never picked
+    twice. Cold start: the same, from one drawn centre.
+    """
+    refuse_unknown_settings(config, "normalise")
+    features = pool.encoder_features()
+    if config.get("normalise", False):
+        features = bring_to_length_one(features)
+    return k_center_greedy(features, pool.annotated, pool.available, budget, generator)
+
+
+def pick_by_pixel_coreset(
+    pool: QueryPool, budget: int, config: Mapping[str, object], generator: np.random.Generator
+) -> Picks:
+    """K-Center Greedy on raw pixels: what the tables of Vepa et al., NeurIPS 2024, call Coreset.
+
+    Source: Sener and Savarese, ICLR 2018, Algorithm 1. Input: (N, C, S, S) images, flattened. Cost: O(N·D) a centre
+    with D = C·S². Departure from Sener and Savarese: they measure the task model's features, for which `coreset-task`
+    stands. Cold start: the same, from one drawn centre.
+    """
+    refuse_unknown_settings(config)
+    pixels = pool.pixels().reshape(pool.size, -1).astype(np.float32)
+    return k_center_greedy(pixels, pool.annotated, pool.available, budget, generator)
+
+
+def pick_by_task_coreset(
+    pool: QueryPool, budget: int, config: Mapping[str, object], generator: np.random.Generator
+) -> Picks:
+    """K-Center Greedy on what the segmentation model sees: the Core-Set method as first published.
+
+    Source: Sener and Savarese, ICLR 2018, Algorithm 1. Input: (N, 256) bottleneck features of the last round's best
+    member on validation, averaged over the plane. Cost: the encoder half of one forward pass a slice, then O(N·D) a
+    centre. Departures: the greedy solution alone, without the integer program that refines it; with no model yet the
+    first round is `random`, as they begin from a random set. The distances of earlier rounds cannot be carried over,
+    for every round's model has another space.
+    """
+    refuse_unknown_settings(config)
+    if pool.model_missing:
+        return pick_without_model(pool, budget, generator)
+    return k_center_greedy(pool.task_features(), pool.annotated, pool.available, budget, generator)
+
+
+def bring_to_length_one(features: Features) -> Features:
+    """Give (N, D) features divided by their Euclidean length; a row of zeros stays one."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    scaled: Features = features / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return scaled
