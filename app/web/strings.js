@@ -77,7 +77,7 @@ export const strings = {
   picks: (number) => `Picks of round ${number}`,
   picksSoFar: (done, all) => `${done} of ${all} annotated`,
   pickColumns: ["#", "Slice", "Why it was proposed", "Value", "State"],
-  sliceName: (slice) => `patient ${slice.patient}, ${slice.volume}, slice ${slice.index + 1} of ${slice.depth}`,
+  sliceName: (slice) => `${slice.patient}, ${slice.volume}, slice ${slice.index + 1} of ${slice.depth}`,
   done: "annotated",
   waiting: "waiting",
   open: "Open",

@@ -66,7 +66,6 @@ export function showState(desk) {
   byId("accept").disabled = readOnly || desk.prediction === null;
   byId("submit").disabled = readOnly;
   byId("submit").textContent = work.version === "0" ? strings.submit : strings.submitAgain;
-  if (work.begun) byId("kept").textContent = strings.saved;
 }
 
 function actionsOf(desk, pointer) {

@@ -119,6 +119,7 @@ export class Desk {
     this.keptAt = performance.now();
     try {
       this.work.keep();
+      byId("kept").textContent = strings.saved;
     } catch (error) {
       if (error.name !== "QuotaExceededError") throw error;
       tell(strings.notKept, { kind: "error" });
@@ -203,9 +204,9 @@ export class Desk {
   }
 
   zoomBy(factor) {
-    const { canvas, view } = this.stage;
+    const { width, height, view } = this.stage;
     if (view === null) return;
-    view.zoomAt(canvas.clientWidth / 2, canvas.clientHeight / 2, view.zoom * factor);
+    view.zoomAt(width / 2, height / 2, view.zoom * factor);
     this.zoomed();
   }
 

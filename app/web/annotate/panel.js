@@ -80,11 +80,12 @@ export function buildHelp() {
   for (const { action, shown } of KEYS) {
     if (action in strings.keys) rows.set(action, [...(rows.get(action) ?? []), shown]);
   }
+  const key = (shown) => element("kbd", {}, shown);
   const line = (keys, text) =>
-    element("tr", {}, element("th", { scope: "row" }, ...keys.map((key) => element("kbd", {}, key))), element("td", {}, text));
+    element("tr", {}, element("th", { scope: "row" }, ...keys), element("td", {}, text));
   byId("help-rows").append(
-    line(["0", "…", "9"], strings.keys.classes),
-    ...[...rows].map(([action, keys]) => line(keys, strings.keys[action])),
+    line([key("0"), "…", key("9")], strings.keys.classes),
+    ...[...rows].map(([action, keys]) => line(keys.map(key), strings.keys[action])),
     ...strings.gestures.map(([gesture, text]) => line([gesture], text)),
   );
 }

@@ -144,7 +144,9 @@ export class Pointer {
   }
 
   point(event) {
-    const box = this.stage.canvas.getBoundingClientRect();
-    return { x: event.clientX - box.left, y: event.clientY - box.top };
+    // A mouse says which screen pixel it is on, a pen where on it: the mouse means the middle of its pixel.
+    const { left, top, ratio } = this.stage;
+    const middle = event.pointerType === "pen" ? 0 : 0.5 / ratio;
+    return { x: event.clientX - left + middle, y: event.clientY - top + middle };
   }
 }

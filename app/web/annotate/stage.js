@@ -2,13 +2,15 @@
 
 import { pixelAspect, View } from "../core/geometry.js";
 import { paintGrey } from "../core/grey.js";
-import { backgroundPalette, classPalette, paintMask, paintOutline, parseColour } from "../core/overlay.js";
-import { BACKGROUND, UNLABELLED } from "../core/mask.js";
+import { backgroundPalette, classPalette, findOutlines, paintMask } from "../core/overlay.js";
+import { BACKGROUND } from "../core/mask.js";
 
 const HATCH_PX = 8;
 const HATCH_FILL = "rgb(96 132 170 / 70%)";
 const HATCH_LINE = "rgb(190 214 240 / 90%)";
 const BACKDROP = "#000000";
+const OUTLINE_PX = 2;
+const UNKNOWN_COLOUR = "#ffffff"; // a class that the schema no longer has
 
 export class Stage {
   constructor(canvas, classes) {
@@ -16,10 +18,11 @@ export class Stage {
     this.context = canvas.getContext("2d", { alpha: false });
     this.palette = classPalette(classes);
     this.stencilPalette = backgroundPalette();
-    this.colours = new Map(classes.map(({ value, color }) => [value, parseColour(color)]));
+    this.colours = new Map(classes.map(({ value, color }) => [value, color]));
+    this.outlines = new Map(); // of the prediction
     this.hatch = this.context.createPattern(drawHatch(), "repeat");
     this.scratch = document.createElement("canvas");
-    this.show = { mask: true, prediction: true, smooth: true, opacity: 0.6 };
+    this.show = { mask: true, prediction: true, smooth: true, opacity: 0.7 };
     this.cursor = null; // {x, y, radius} on the screen
     this.polygon = []; // [row, column] points of an unfinished polygon
     this.drawWanted = false;
@@ -32,15 +35,14 @@ export class Stage {
     this.view = new View(plane.shape, pixelAspect(spacingMm));
     const [height, width] = plane.shape;
     this.layers = Object.fromEntries(
-      ["image", "mask", "background", "prediction"].map((name) => [name, new Layer(height, width)]),
+      ["image", "mask", "background"].map((name) => [name, new Layer(height, width)]),
     );
     this.fit();
   }
 
   fit() {
     this.resize();
-    const { clientWidth, clientHeight } = this.canvas;
-    this.view.fit(clientWidth, clientHeight);
+    this.view.fit(this.width, this.height);
     this.draw();
   }
 
@@ -63,9 +65,7 @@ export class Stage {
 
   /** Show the outlines of a prediction; null: none. */
   setPrediction(pixels) {
-    if (pixels === null) this.layers.prediction.words.fill(0);
-    else paintOutline(pixels, this.view.shape, this.palette, this.layers.prediction.words);
-    this.layers.prediction.update();
+    this.outlines = pixels === null ? new Map() : findOutlines(pixels, this.view.shape);
     this.draw();
   }
 
@@ -80,8 +80,13 @@ export class Stage {
   }
 
   resize() {
+    const box = this.canvas.getBoundingClientRect();
     const ratio = window.devicePixelRatio;
-    const [width, height] = [this.canvas.clientWidth, this.canvas.clientHeight].map((each) => Math.round(each * ratio));
+    // The box may lie between device pixels; it is painted on whole ones.
+    const [left, top, right, bottom] = [box.left, box.top, box.right, box.bottom].map((each) => Math.round(each * ratio));
+    const [width, height] = [right - left, bottom - top];
+    [this.left, this.top, this.width, this.height] = [left, top, width, height].map((each) => each / ratio);
+    this.ratio = ratio;
     if (this.canvas.width !== width || this.canvas.height !== height) {
       for (const each of [this.canvas, this.scratch]) [each.width, each.height] = [width, height];
       this.draw();
@@ -90,7 +95,7 @@ export class Stage {
 
   paint() {
     const { context, layers, show, view } = this;
-    const ratio = window.devicePixelRatio;
+    const { ratio } = this;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.globalAlpha = 1;
     context.fillStyle = BACKDROP;
@@ -104,27 +109,44 @@ export class Stage {
     context.imageSmoothingEnabled = false; // a mask pixel is one colour with sharp edges
     if (show.mask) {
       context.globalAlpha = show.opacity;
-      if (this.hasBackground) this.paintHatch(place, ratio);
+      if (this.hasBackground) this.paintHatch(place);
       context.drawImage(layers.mask.canvas, ...place);
       context.globalAlpha = 1;
     }
-    if (show.prediction) context.drawImage(layers.prediction.canvas, ...place);
+    if (show.prediction) this.paintOutlines(context);
     this.paintPolygon(context);
     if (this.cursor !== null) this.paintCursor(context);
   }
 
-  paintHatch(place, ratio) {
+  paintHatch(place) {
+    const { ratio } = this;
     const scratch = this.scratch.getContext("2d");
-    scratch.setTransform(1, 0, 0, 1, 0, 0);
+    scratch.setTransform(ratio, 0, 0, ratio, 0, 0);
     scratch.globalCompositeOperation = "copy";
     scratch.imageSmoothingEnabled = false;
-    scratch.drawImage(this.layers.background.canvas, ...place.map((each) => each * ratio));
+    scratch.drawImage(this.layers.background.canvas, ...place);
+    scratch.setTransform(1, 0, 0, 1, 0, 0);
     scratch.globalCompositeOperation = "source-in";
     scratch.fillStyle = this.hatch;
     scratch.fillRect(0, 0, this.scratch.width, this.scratch.height);
     this.context.setTransform(1, 0, 0, 1, 0, 0);
     this.context.drawImage(this.scratch, 0, 0);
     this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  }
+
+  // Thin at any zoom, so that a prediction is never taken for strokes.
+  paintOutlines(context) {
+    for (const [value, corners] of this.outlines) {
+      context.beginPath();
+      for (let at = 0; at < corners.length; at += 4) {
+        const [from, to] = [this.view.toScreen(corners[at], corners[at + 1]), this.view.toScreen(corners[at + 2], corners[at + 3])];
+        context.moveTo(from.x, from.y);
+        context.lineTo(to.x, to.y);
+      }
+      context.lineWidth = OUTLINE_PX;
+      context.strokeStyle = this.colours.get(value) ?? UNKNOWN_COLOUR;
+      context.stroke();
+    }
   }
 
   paintPolygon(context) {
@@ -142,11 +164,6 @@ export class Stage {
     context.beginPath();
     context.arc(x, y, radius, 0, 2 * Math.PI);
     strokeTwice(context);
-  }
-
-  /** The colour that a mask value is drawn in, for swatches and tests. */
-  colourOf(value) {
-    return value === UNLABELLED || value === BACKGROUND ? null : this.colours.get(value);
   }
 }
 

@@ -21,7 +21,7 @@ export class Work {
     this.history = new History();
     this.leadTimeMs = 0;
     this.restored = false;
-    this.touchedAt = null;
+    this.touchedAt = performance.now();
     this.begun = false; // something was drawn that is not submitted
   }
 
@@ -71,7 +71,7 @@ export class Work {
   /** Count the time that somebody works on this slice. */
   touch() {
     const now = performance.now();
-    if (this.touchedAt !== null) this.leadTimeMs += Math.min(now - this.touchedAt, IDLE_MS);
+    this.leadTimeMs += Math.min(now - this.touchedAt, IDLE_MS);
     this.touchedAt = now;
   }
 

@@ -5,15 +5,15 @@ import { strings } from "../strings.js";
 
 const WIDTH = 720;
 const HEIGHT = 400;
-const MARGIN = { top: 18, right: 110, bottom: 44, left: 52 };
-const LABEL_GAP = 15;
+const MARGIN = { top: 18, right: 160, bottom: 52, left: 60 };
+const LABEL_GAP = 18;
 
 /**
  * `points`: [{percent, dice, ensemble, least, most, byClass: Map(value -> dice)}], ascending in percent.
- * `classes`: [{value, name, color}] of the foreground.
+ * `classes`: [{value, name, color}] of the foreground; `planned`: the largest budget of the project, percent.
  */
-export function drawCurve(points, classes) {
-  const most = niceTop(Math.max(...points.map(({ percent }) => percent)));
+export function drawCurve(points, classes, planned) {
+  const most = niceTop(Math.max(planned, ...points.map(({ percent }) => percent)));
   const x = (percent) => MARGIN.left + (percent / most) * (WIDTH - MARGIN.left - MARGIN.right);
   const y = (dice) => HEIGHT - MARGIN.bottom - dice * (HEIGHT - MARGIN.top - MARGIN.bottom);
   const label = strings.curveLabel(points);
@@ -28,9 +28,6 @@ export function drawCurve(points, classes) {
   ];
   const ends = series.map((each) => drawSeries(drawing, points, each, x, y)).filter((end) => end !== null);
   drawing.append(...spreadLabels(ends));
-  const last = points.at(-1);
-  const value = { class: "value", x: x(last.percent), y: y(last.dice) - 10, "text-anchor": "middle" };
-  drawing.append(svg("text", value, last.dice.toFixed(3)));
   return drawing;
 }
 
@@ -42,7 +39,7 @@ function drawAxes(x, y, most) {
   }
   for (let step = 0; step <= 5; step += 1) {
     const percent = (most * step) / 5;
-    made.push(svg("text", { x: x(percent), y: y(0) + 18, "text-anchor": "middle" }, String(Number(percent.toPrecision(3)))));
+    made.push(svg("text", { x: x(percent), y: y(0) + 20, "text-anchor": "middle" }, String(Number(percent.toPrecision(3)))));
   }
   made.push(svg("text", { x: (x(0) + x(most)) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, strings.curveX));
   made.push(svg("text", { x: 14, y: y(0.5), transform: `rotate(-90 14 ${y(0.5)})`, "text-anchor": "middle" }, strings.curveY));
@@ -50,15 +47,16 @@ function drawAxes(x, y, most) {
 }
 
 function drawSeries(drawing, points, { name, kind, color, of }, x, y) {
-  const known = points.filter((point) => of(point) !== null).map((point) => [x(point.percent), y(of(point))]);
-  if (!known.length) return null;
+  const measured = points.filter((point) => of(point) !== null);
+  if (!measured.length) return null;
+  const known = measured.map((point) => [x(point.percent), y(of(point))]);
   const paint = color === undefined ? {} : { stroke: color };
   drawing.append(svg("polyline", { class: `line ${kind ?? ""}`, points: known.map((each) => each.join(",")).join(" "), ...paint }));
   for (const [cx, cy] of known) {
     const fill = color === undefined ? {} : { fill: color };
     drawing.append(svg("circle", { class: `dot ${kind ?? "class"}-dot`, cx, cy, r: kind === "mean" ? 5 : 3.5, ...fill }));
   }
-  return { name, color: color ?? "currentColor", x: known.at(-1)[0], y: known.at(-1)[1] };
+  return { name: `${name} ${of(measured.at(-1)).toFixed(3)}`, kind, color, x: known.at(-1)[0], y: known.at(-1)[1] };
 }
 
 // Names at the ends of the lines, pushed apart where the lines end close together.
@@ -66,15 +64,15 @@ function spreadLabels(ends) {
   let lowest = -Infinity;
   return [...ends]
     .sort((a, b) => a.y - b.y)
-    .flatMap(({ name, color, x, y }) => {
+    .flatMap(({ name, kind, color, x, y }) => {
       lowest = Math.max(y, lowest + LABEL_GAP);
       return [
-        svg("circle", { cx: x + 16, cy: lowest, r: 4, fill: color }),
-        svg("text", { x: x + 25, y: lowest + 4 }, name),
+        svg("circle", { class: `${kind ?? "class"}-dot`, cx: x + 16, cy: lowest, r: 4, fill: color }),
+        svg("text", { x: x + 25, y: lowest + 5 }, name),
       ];
     });
 }
 
 function niceTop(percent) {
-  return [1, 2, 5, 10, 20, 25, 50, 100].find((each) => each >= percent) ?? 100;
+  return [1, 2, 5, 10, 15, 20, 25, 30, 40, 50, 75, 100].find((each) => each >= percent) ?? 100;
 }

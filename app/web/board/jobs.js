@@ -61,13 +61,15 @@ export function showJob(job, { cancel, retry }) {
     ),
     element("progress", { max: "1", "aria-label": strings.jobKinds[job.kind] ?? job.kind, ...value }),
     job.error === null ? "" : element("p", { class: "job-error" }, job.error.detail ?? job.error.code),
-    element("div", { class: "job-foot" }, element("span", { class: "grow" }, describe(job)), ...buttons),
+    describe(job) || buttons.length
+      ? element("div", { class: "job-foot" }, element("span", { class: "grow" }, describe(job)), ...buttons)
+      : "",
   );
 }
 
 function describe(job) {
   const share = job.progress_total > 0 && !isFinal(job) ? `${job.progress_done} / ${job.progress_total}` : "";
-  return [job.message, share].filter(Boolean).join(" · ");
+  return [job.state === "succeeded" ? "" : job.message, share].filter(Boolean).join(" · ");
 }
 
 function timeOf(job) {

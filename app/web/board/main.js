@@ -118,7 +118,7 @@ class Board {
     const points = rounds.filter(({ id }) => this.points.has(id)).map(({ id }) => this.points.get(id));
     const classes = project.label_schema.filter(({ value }) => value !== 0);
     points.sort((a, b) => a.percent - b.percent);
-    replaceChildren(byId("curve"), points.length ? drawCurve(points, classes) : element("p", { class: "faint" }, strings.curveEmpty));
+    replaceChildren(byId("curve"), points.length ? drawCurve(points, classes, Math.max(...project.budgets)) : element("p", { class: "faint" }, strings.curveEmpty));
   }
 
   /** Where the picks are: asked once each, a slice never moves. */

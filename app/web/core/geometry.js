@@ -10,7 +10,10 @@ export function pixelAspect(spacingMm) {
   return spacingMm.map((each) => each / smaller);
 }
 
-/** A view of a slice: `zoom` screen pixels for the smaller side of a slice pixel, `top` and `left` of its corner. */
+/**
+ * A view of a slice: `zoom` screen pixels for the smaller side of a slice pixel, `top` and `left` of its corner.
+ * The corner lies on whole screen pixels, so that what is painted and what a pointer hits never differ by a half.
+ */
 export class View {
   constructor(shape, aspect) {
     this.shape = shape;
@@ -39,23 +42,22 @@ export class View {
   fit(width, height) {
     const [high, wide] = [0, 1].map((axis) => this.shape[axis] * this.aspect[axis]);
     this.zoom = clampZoom(Math.min((height * 0.96) / high, (width * 0.96) / wide));
-    this.left = (width - wide * this.zoom) / 2;
-    this.top = (height - high * this.zoom) / 2;
+    this.left = Math.round((width - wide * this.zoom) / 2);
+    this.top = Math.round((height - high * this.zoom) / 2);
   }
 
-  /** Change the zoom; what is under (x, y) stays there. */
+  /** Change the zoom; what is under (x, y) stays there, to half a screen pixel. */
   zoomAt(x, y, zoom) {
     const [row, column] = this.toSlice(x, y);
     this.zoom = clampZoom(zoom);
     const moved = this.toScreen(row, column);
-    this.left += x - moved.x;
-    this.top += y - moved.y;
+    this.pan(x - moved.x, y - moved.y);
   }
 
   /** Shift by a screen distance. */
   pan(dx, dy) {
-    this.left += dx;
-    this.top += dy;
+    this.left = Math.round(this.left + dx);
+    this.top = Math.round(this.top + dy);
   }
 }
 

@@ -28,18 +28,25 @@ export function paintMask(pixels, palette, words) {
   for (let index = 0; index < pixels.length; index += 1) words[index] = palette[pixels[index]];
 }
 
-/** Paint the outlines of a mask only: pixels with a neighbour of another value. */
-export function paintOutline(pixels, [height, width], palette, words) {
-  words.fill(0);
-  for (let row = 0, index = 0; row < height; row += 1) {
-    for (let column = 0; column < width; column += 1, index += 1) {
-      const value = pixels[index];
-      const edge =
-        (column > 0 && pixels[index - 1] !== value) ||
-        (column < width - 1 && pixels[index + 1] !== value) ||
-        (row > 0 && pixels[index - width] !== value) ||
-        (row < height - 1 && pixels[index + width] !== value);
-      if (edge) words[index] = palette[value];
+/**
+ * The outlines of a mask's classes: value -> [row, column, row, column, ...], a pair of corners for every pixel edge
+ * that has the class on one side only.
+ */
+export function findOutlines(pixels, [height, width]) {
+  const outlines = new Map();
+  const note = (value, ...corners) => {
+    if (value === BACKGROUND || value === UNLABELLED) return;
+    if (!outlines.has(value)) outlines.set(value, []);
+    outlines.get(value).push(...corners);
+  };
+  const at = (row, column) => (row < 0 || column < 0 || row >= height || column >= width ? BACKGROUND : pixels[row * width + column]);
+  for (let row = 0; row <= height; row += 1) {
+    for (let column = 0; column <= width; column += 1) {
+      const own = at(row, column);
+      const [above, before] = [at(row - 1, column), at(row, column - 1)];
+      if (own !== above) for (const each of [own, above]) note(each, row, column, row, column + 1);
+      if (own !== before) for (const each of [own, before]) note(each, row, column, row + 1, column);
     }
   }
+  return outlines;
 }
