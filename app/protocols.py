@@ -65,6 +65,7 @@ class SegmentationProtocol:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     poly_power: float = 0.9
+    pseudo_weight: float = 0.5  # of the pseudo labels' Dice; scribbles only
     validate_every: int = 200  # iterations
     resize: str = "nearest"  # or "area", for inputs far below the native size
     precision: str = "auto"
@@ -110,18 +111,22 @@ Record = TypeVar("Record")
 
 PRESETS: dict[str, Protocol] = {
     "paper": Protocol(preset="paper"),
+    # Sized for two cores: an encoder in about 2 minutes and a member in about 40 s on ACDC (docs/lab-log.md).
     "cpu": Protocol(
         preset="cpu",
         members=2,
-        encoder=EncoderProtocol(image_size=96, epochs=4),
+        encoder=EncoderProtocol(image_size=64, batch_slices=18, epochs=8, resize="area"),
         segmentation=SegmentationProtocol(
-            image_size=96,
+            image_size=64,
             iterations_per_fraction=0.0,
-            iterations_min=300,
-            iterations_max=300,
+            iterations_min=1000,
+            iterations_max=1000,
             optimizer="adamw",
-            learning_rate=2e-3,
-            validate_every=100,
+            learning_rate=5e-3,
+            weight_decay=1e-2,
+            pseudo_weight=1.0,
+            validate_every=250,
+            resize="area",
         ),
     ),
     "tiny": Protocol(
