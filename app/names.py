@@ -189,6 +189,13 @@ STRATEGIES: dict[str, StrategyDescriptor] = {
             "M forward passes a slice, for M members; then O(1000·N)",
             "Gaillochet et al., Medical Image Analysis 2023, Algorithm 1",
         ),
+        _strategy(
+            "typiclust",
+            "the most typical slice of each cluster that has no annotation yet",
+            {Need.ENCODER},
+            "one encoder training a project; then k-means, O(N·D·k) an iteration",
+            "Hacohen et al., ICML 2022, Algorithm 1",
+        ),
     )
 }
 

@@ -311,3 +311,39 @@ def resize_mask_loops(mask: np.ndarray, size: int) -> np.ndarray:
             if counts:
                 out[row, column] = min(value for value, count in counts.items() if count == max(counts.values()))
     return out
+
+
+# --- Strategies with clusters and graphs -----------------------------------------------------------------------------
+
+
+def typicality_by_loops(points: Sequence[Sequence[float]]) -> list[float]:
+    """1 / (mean distance to the K nearest other points + 1e-5), K = half of the points but 1 to 20."""
+    if len(points) == 1:
+        return [1e5]
+    neighbours = max(1, min(20, len(points) // 2))
+    result = []
+    for i, point in enumerate(points):
+        distances = sorted(math.dist(point, other) for k, other in enumerate(points) if k != i)
+        result.append(1 / (sum(distances[:neighbours]) / neighbours + 1e-5))
+    return result
+
+
+def typiclust_by_loops(
+    points: Sequence[Sequence[float]], clusters: Sequence[int], annotated: Sequence[int], budget: int
+) -> list[int]:
+    """The picks from clusters of more than five points, least annotated and then largest first, in turn."""
+
+    def of(cluster: int) -> list[int]:
+        return [index for index, number in enumerate(clusters) if number == cluster]
+
+    large = [cluster for cluster in sorted(set(clusters)) if len(of(cluster)) > 5]
+    large.sort(key=lambda cluster: (len(set(of(cluster)) & set(annotated)), -len(of(cluster))))
+    picks: list[int] = []
+    turn = 0
+    while len(picks) < budget and any(set(of(cluster)) - set(annotated) - set(picks) for cluster in large):
+        open_slices = [i for i in of(large[turn % len(large)]) if i not in annotated and i not in picks]
+        if open_slices:
+            values = typicality_by_loops([points[i] for i in open_slices])
+            picks.append(open_slices[values.index(max(values))])
+        turn += 1
+    return picks

@@ -26,6 +26,7 @@ _SCORES = {
     "variance-ratio": "the members' mean disagreement",
     "bald": "what it tells about the weights, in nats a pixel,",
     "stochastic-batches": "its entropy in nats a pixel, within the most uncertain of many random batches,",
+    "typiclust": "its typicality within its cluster",
 }
 """What the value of a pick is, for the person who asks why; a strategy that is not here drew at random."""
 

@@ -16,7 +16,7 @@ from worker.learning.query.strategies import STRATEGIES
 VOLUMES, SLICES = 6, 10
 SIZE = VOLUMES * SLICES
 MAPS = draw_maps(members=3, slices=SIZE, classes=3, size=4, seed=1)
-WITHOUT_CHANCE: set[str] = set()  # these ask the generator only how to start a computation, not what to pick first
+WITHOUT_CHANCE = {"typiclust"}  # these ask the generator how to begin a computation, not what to pick first
 
 ASK_A_MODEL = sorted(
     name for name, descriptor in DESCRIPTORS.items() if descriptor.needs & {Need.TASK, Need.PROBABILITIES}

@@ -8,6 +8,7 @@ from worker.learning.query.geometry import pick_by_encoder_coreset, pick_by_pixe
 from worker.learning.query.pool import Picks, QueryPool
 from worker.learning.query.random import pick_at_random, pick_by_position, pick_per_volume
 from worker.learning.query.stochastic import pick_by_stochastic_batches
+from worker.learning.query.typiclust import pick_by_typiclust
 from worker.learning.query.uncertainty import pick_by_bald, pick_by_variance_ratio
 
 Rule = Callable[[QueryPool, int, Mapping[str, object], np.random.Generator], Picks]
@@ -22,4 +23,5 @@ STRATEGIES: Mapping[str, Rule] = {
     "variance-ratio": pick_by_variance_ratio,
     "bald": pick_by_bald,
     "stochastic-batches": pick_by_stochastic_batches,
+    "typiclust": pick_by_typiclust,
 }
