@@ -167,7 +167,7 @@ def bench_run(
     url: Url = "",
 ) -> None:
     """Run an experiment; stopped, the same command goes on where it was."""
-    from app.bench.plan import BenchPlan
+    from app.bench.plan import BenchPlan, encoder_warnings
     from app.bench.report import CURVE, summarise_results
     from app.bench.runner import run_bench
     from app.datasets.registry import list_dataset
@@ -189,6 +189,8 @@ def bench_run(
     for strategy, by_budget in summarise_results(results).items():
         table.add_row(strategy, *(f"{by_budget[budget]:.3f}" for budget in plan.budgets))
     out.print(table)
+    for warning in sorted(encoder_warnings(target)):
+        out.print(f"warning: {warning}")
     out.print(f"{results}, {target / CURVE} and {target / 'manifest.json'} are written.")
 
 

@@ -73,3 +73,10 @@ def save_manifest(out: Path, manifest: dict[str, Any]) -> None:
     unfinished = out / f"{MANIFEST}.part"
     unfinished.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     unfinished.replace(out / MANIFEST)
+
+
+def encoder_warnings(out: Path) -> set[str]:
+    """What the encoders of an experiment had to warn of, such as a start without pretrained weights."""
+    manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    encoders = [run.get("encoder") for run in manifest["runs"].values()]
+    return {str(each["manifest"]["warning"]) for each in encoders if each and each["manifest"]["warning"]}

@@ -18,12 +18,12 @@ from app.errors import (
     MaskIncomplete,
     MaskLengthWrong,
     NoAnnotationYet,
-    RecordNotFound,
     SliceLeasedElsewhere,
     SupervisionMismatch,
 )
 from app.names import UNLABELLED, AnnotationKind, Supervision
 from app.services import leases, rounds
+from app.services.lookup import find_row
 from app.services.projects import class_values
 from app.storage.blobs import BlobStore
 from app.storage.masks import check_mask_labelled, check_mask_values, count_mask_values, encode_mask
@@ -96,13 +96,7 @@ def current_version(session: Session, slice_: Slice) -> AnnotationVersion:
 
 def find_version(session: Session, reference: str) -> AnnotationVersion:
     """The annotation version with this id; raises RecordNotFound."""
-    try:
-        version = session.get(AnnotationVersion, uuid.UUID(reference))
-    except ValueError:
-        version = None
-    if version is None:
-        raise RecordNotFound("annotation version", reference)
-    return version
+    return find_row(session, AnnotationVersion, "annotation version", reference)
 
 
 def list_versions(session: Session, slice_: Slice) -> list[AnnotationVersion]:

@@ -19,9 +19,10 @@ from sqlalchemy.orm import Session
 
 from app.db.models import Job, Round, UtcDateTime
 from app.db.session import database_now
-from app.errors import JobFinishedError, JobNotRetryable, RecordNotFound
+from app.errors import JobFinishedError, JobNotRetryable
 from app.names import QUEUE_OF, ROUND_STATE_DURING, JobKind, JobState, Queue, RoundState
 from app.outbox import note_queued
+from app.services.lookup import find_row
 
 WAKE_DELAYS_S = (1, 2, 4, 8, 16, 32, 60)
 """How long the sweep waits after each wake for a job, so that none pile up behind a long one; the last one stays."""
@@ -62,13 +63,7 @@ def list_jobs(session: Session, project_id: uuid.UUID) -> list[Job]:
 
 def find_job(session: Session, job_id: uuid.UUID | str) -> Job:
     """The job of this id; raises `RecordNotFound`, for a text that is no id as well."""
-    try:
-        job = session.get(Job, job_id if isinstance(job_id, uuid.UUID) else uuid.UUID(job_id))
-    except ValueError:
-        job = None
-    if job is None:
-        raise RecordNotFound("job", job_id)
-    return job
+    return find_row(session, Job, "job", job_id)
 
 
 def request_cancel(session: Session, job: Job) -> Job:

@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 
 from app.db.models import Lease, Pick, Project
 from app.db.session import database_now
-from app.errors import LeaseGone, ProjectSettingRefused, RecordNotFound, RoundPending
+from app.errors import LeaseGone, ProjectSettingRefused, RoundPending
 from app.names import LeaseState, RoundState
 from app.services import rounds
+from app.services.lookup import find_row
 
 HELD_AT_MOST = 8  # live leases of one person in one project
 
@@ -36,13 +37,7 @@ def lease_next_slices(session: Session, project: Project, holder: str, n: int, l
 
 def find_lease(session: Session, reference: str) -> Lease:
     """The lease with this id; raises RecordNotFound."""
-    try:
-        lease = session.get(Lease, uuid.UUID(reference))
-    except ValueError:
-        lease = None
-    if lease is None:
-        raise RecordNotFound("lease", reference)
-    return lease
+    return find_row(session, Lease, "lease", reference)
 
 
 def release_lease(session: Session, lease: Lease) -> None:

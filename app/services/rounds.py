@@ -27,9 +27,10 @@ from app.db.models import (
     Volume,
 )
 from app.db.session import database_now
-from app.errors import BudgetRefused, NothingLeft, RecordNotFound, RoundOpen, RoundStateConflict
+from app.errors import BudgetRefused, NothingLeft, RoundOpen, RoundStateConflict
 from app.names import STRATEGIES, AnnotationKind, JobKind, ModelKind, Need, RoundState, Split
 from app.services.jobs import queue_job
+from app.services.lookup import find_row
 
 _OPEN = (RoundState.PROPOSING, RoundState.ANNOTATING, RoundState.TRAINING, RoundState.EVALUATING)
 
@@ -116,13 +117,7 @@ def latest_round(session: Session, project: Project) -> Round | None:
 
 def find_round(session: Session, reference: str) -> Round:
     """The round with this id; raises RecordNotFound."""
-    try:
-        found = session.get(Round, uuid.UUID(reference))
-    except ValueError:
-        found = None
-    if found is None:
-        raise RecordNotFound("round", reference)
-    return found
+    return find_row(session, Round, "round", reference)
 
 
 def list_rounds(session: Session, project: Project) -> list[Round]:

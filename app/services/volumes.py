@@ -7,7 +7,6 @@ would be a lie.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,10 +15,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.models import Patient, Project, Slice, Volume
-from app.errors import PatientSplitConflict, ProjectSettingRefused, RecordNotFound, VolumeExists
+from app.errors import PatientSplitConflict, ProjectSettingRefused, VolumeExists
 from app.formats.image import Geometry, Image3D
 from app.formats.nifti import read_nifti, read_nifti_mask
 from app.names import UNLABELLED, AnnotationKind, Split
+from app.services.lookup import find_row
 from app.storage.blobs import BlobStore, blob_digest
 from app.storage.masks import check_mask_values, encode_mask
 from app.storage.planes import PlanePack, display_window, store_planes
@@ -165,24 +165,12 @@ def list_volumes(session: Session, project: Project, split: Split | None = None)
 
 def find_volume(session: Session, reference: str) -> Volume:
     """The volume with this id; raises RecordNotFound."""
-    try:
-        volume = session.get(Volume, uuid.UUID(reference))
-    except ValueError:
-        volume = None
-    if volume is None:
-        raise RecordNotFound("volume", reference)
-    return volume
+    return find_row(session, Volume, "volume", reference)
 
 
 def find_slice(session: Session, reference: str) -> Slice:
     """The slice with this id; raises RecordNotFound."""
-    try:
-        found = session.get(Slice, uuid.UUID(reference))
-    except ValueError:
-        found = None
-    if found is None:
-        raise RecordNotFound("slice", reference)
-    return found
+    return find_row(session, Slice, "slice", reference)
 
 
 def list_slices(session: Session, volume: Volume) -> list[Slice]:
