@@ -196,6 +196,13 @@ STRATEGIES: dict[str, StrategyDescriptor] = {
             "one encoder training a project; then k-means, O(N·D·k) an iteration",
             "Hacohen et al., ICML 2022, Algorithm 1",
         ),
+        _strategy(
+            "foreground-aware-random",
+            "random slices, two thirds of them with a structure that the last round's members see",
+            {Need.PROBABILITIES},
+            "M forward passes a slice, for M members",
+            "Lüth et al., nnActive, TMLR 2025",
+        ),
     )
 }
 

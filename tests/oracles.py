@@ -289,6 +289,19 @@ def best_batch_by_loops(values: Sequence[float], batches: Sequence[Sequence[int]
     return sorted(best, key=lambda index: -values[index])
 
 
+def class_shares_by_loops(maps: np.ndarray) -> list[list[float]]:
+    """For each slice and class the share of pixels in which the members' mean is highest for it."""
+    members, slices, classes, height, width = maps.shape
+    shares = []
+    for n in range(slices):
+        counts = [0] * classes
+        for h, w in np.ndindex(height, width):
+            mean = [sum(maps[m, n, c, h, w].item() for m in range(members)) for c in range(classes)]
+            counts[mean.index(max(mean))] += 1
+        shares.append([count / (height * width) for count in counts])
+    return shares
+
+
 def _entropy(probabilities: Sequence[float]) -> float:
     return -sum(p * math.log(p) for p in probabilities if p > 0)
 

@@ -27,6 +27,7 @@ _SCORES = {
     "bald": "what it tells about the weights, in nats a pixel,",
     "stochastic-batches": "its entropy in nats a pixel, within the most uncertain of many random batches,",
     "typiclust": "its typicality within its cluster",
+    "foreground-aware-random": "its predicted share of foreground",
 }
 """What the value of a pick is, for the person who asks why; a strategy that is not here drew at random."""
 

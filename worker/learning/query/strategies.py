@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from worker.learning.query.foreground import pick_foreground_aware
 from worker.learning.query.geometry import pick_by_encoder_coreset, pick_by_pixel_coreset, pick_by_task_coreset
 from worker.learning.query.pool import Picks, QueryPool
 from worker.learning.query.random import pick_at_random, pick_by_position, pick_per_volume
@@ -24,4 +25,5 @@ STRATEGIES: Mapping[str, Rule] = {
     "bald": pick_by_bald,
     "stochastic-batches": pick_by_stochastic_batches,
     "typiclust": pick_by_typiclust,
+    "foreground-aware-random": pick_foreground_aware,
 }
