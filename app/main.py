@@ -15,6 +15,7 @@ from app.api import health, jobs, leases, projects, rounds, volumes
 from app.api.deps import House
 from app.api.problems import install_problem_handlers
 from app.api.requests import LimitBody, TagRequest
+from app.api.security import ProtectPages
 from app.broker import WakeSender, make_celery
 from app.db.session import Database
 from app.outbox import Dispatcher
@@ -50,6 +51,7 @@ def create_app(knobs: Settings | None = None) -> FastAPI:
         app.include_router(routes.router)
     app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
     app.add_middleware(LimitBody, limit_bytes=knobs.max_upload_bytes)
+    app.add_middleware(ProtectPages)
     app.add_middleware(TagRequest)
     return app
 
