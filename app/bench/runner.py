@@ -14,13 +14,20 @@ from app.bench.report import RESULTS, append_results, draw_curve
 from app.client import POLL_S, Client, import_listing, label_schema_of
 from app.datasets.records import DatasetListing
 from app.errors import RequestRefused, VolumesRefused
-from app.names import STRATEGIES, Need, RoundState
+from app.names import STRATEGIES, JobKind, Need, RoundState
 
 Tell = Callable[[float, str], None]
 """`tell(share, text)`: how much of the whole experiment is done (0-1), and what is being done."""
 
 _IMPORT_WEIGHT = 0.1  # of a training, for the share that is done
 _ENCODER_WEIGHT = 1.5
+_SHARE_OF = {
+    RoundState.PROPOSING: 0.0,
+    RoundState.ANNOTATING: 0.0,
+    RoundState.TRAINING: 0.9,
+    RoundState.EVALUATING: 0.1,
+}
+_SHARE_BEFORE = _SHARE_OF | {RoundState.TRAINING: 0.0, RoundState.EVALUATING: 0.9}
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,9 @@ class _Clock:
 
     def __init__(self, runs: list[_Run], plan: BenchPlan, tell: Tell) -> None:
         self._tell = tell
-        self._total = sum(self._weight(run, plan) for run in runs)
+        self._total = sum(_IMPORT_WEIGHT + _encoder_weight(run) + len(plan.budgets) for run in runs)
         self._done = 0.0
+        self._encoded: set[str] = set()
 
     def step(self, weight: float, share: float, text: str) -> None:
         self._tell((self._done + weight * min(share, 1.0)) / self._total, text)
@@ -74,13 +82,18 @@ class _Clock:
     def finish_step(self, weight: float) -> None:
         self._done += weight
 
+    def finish_encoder(self, run: _Run) -> None:
+        """Count a run's encoder once, also when an earlier start of the same command had trained it."""
+        if run.slug not in self._encoded:
+            self._encoded.add(run.slug)
+            self.finish_step(_encoder_weight(run))
+
     def finish(self) -> None:
         self._tell(1.0, "finished")
 
-    @staticmethod
-    def _weight(run: _Run, plan: BenchPlan) -> float:
-        encoder = _ENCODER_WEIGHT if Need.ENCODER in STRATEGIES[run.strategy].needs else 0.0
-        return _IMPORT_WEIGHT + encoder + len(plan.budgets)
+
+def _encoder_weight(run: _Run) -> float:
+    return _ENCODER_WEIGHT if Need.ENCODER in STRATEGIES[run.strategy].needs else 0.0
 
 
 def _prepare(client: Client, listing: DatasetListing, plan: BenchPlan, run: _Run, clock: _Clock) -> None:
@@ -118,12 +131,12 @@ def _finish_round(client: Client, run: _Run, budget: float, clock: _Clock) -> di
         round_ = client.post(f"/v1/projects/{run.slug}/rounds", {"budget_percent": budget})
     elif round_["state"] == RoundState.FAILED and round_["job_id"]:
         client.post(f"/v1/jobs/{round_['job_id']}/retry")
-    encoder_weight = 0.0
     while True:
         round_ = client.get(f"/v1/rounds/{round_['id']}")
         state = RoundState(round_["state"])
         if state == RoundState.CLOSED:
-            clock.finish_step(1.0 + encoder_weight)
+            clock.finish_encoder(run)
+            clock.finish_step(1.0)
             return dict(round_)
         job = client.get(f"/v1/jobs/{round_['job_id']}")
         if state == RoundState.FAILED:
@@ -131,12 +144,13 @@ def _finish_round(client: Client, run: _Run, budget: float, clock: _Clock) -> di
             raise RequestRefused(409, error["code"], f"{run.name} at {budget:g} %: {error['detail']}")
         if state == RoundState.ANNOTATING:
             client.post(f"/v1/projects/{run.slug}/oracle")
-        if job["kind"] == "train_encoder":
-            encoder_weight = _ENCODER_WEIGHT
+        text = f"{run.name} at {budget:g} %: {state}, {job['message'] or job['state']}"
         share = job["progress_done"] / job["progress_total"] if job["progress_total"] else 0.0
-        weight = _ENCODER_WEIGHT if job["kind"] == "train_encoder" else 1.0
-        share = share * 0.9 if state == RoundState.TRAINING else (0.9 if state == RoundState.EVALUATING else share)
-        clock.step(weight, share, f"{run.name} at {budget:g} %: {state}, {job['message'] or job['state']}")
+        if job["kind"] == JobKind.TRAIN_ENCODER:
+            clock.step(_ENCODER_WEIGHT, share, text)
+        else:
+            clock.finish_encoder(run)
+            clock.step(1.0, _SHARE_BEFORE[state] + _SHARE_OF[state] * share, text)
         time.sleep(POLL_S)
 
 
