@@ -203,6 +203,13 @@ STRATEGIES: dict[str, StrategyDescriptor] = {
             "M forward passes a slice, for M members",
             "Lüth et al., nnActive, TMLR 2025",
         ),
+        _strategy(
+            "clasp-pe",
+            "predictive entropy, stratified by class, with noise that fades from round to round",
+            {Need.PROBABILITIES},
+            "M forward passes a slice, for M members",
+            "Lüth et al., Finally Outshining the Random Baseline, TMLR 2026; Kirsch et al., TMLR 2023",
+        ),
     )
 }
 

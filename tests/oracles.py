@@ -302,6 +302,30 @@ def class_shares_by_loops(maps: np.ndarray) -> list[list[float]]:
     return shares
 
 
+def class_entropies_by_loops(maps: np.ndarray) -> list[list[float]]:
+    """For each slice the mean entropy of a pixel, and for each class from 1 on the mean of p_c times that entropy."""
+    members, slices, classes, height, width = maps.shape
+    rows = []
+    for n in range(slices):
+        sums = [0.0] * classes
+        for h, w in np.ndindex(height, width):
+            mean = [sum(maps[m, n, c, h, w].item() for m in range(members)) / members for c in range(classes)]
+            sums[0] += _entropy(mean)
+            for c in range(1, classes):
+                sums[c] += mean[c] * _entropy(mean)
+        rows.append([value / (height * width) for value in sums])
+    return rows
+
+
+def clasp_picks_by_loops(scores: Sequence[Sequence[float]], columns: Sequence[int]) -> list[int]:
+    """One row a turn, never one twice: the highest in the column of the turn."""
+    picks: list[int] = []
+    for column in columns:
+        best = max((row for row in range(len(scores)) if row not in picks), key=lambda row: scores[row][column])
+        picks.append(best)
+    return picks
+
+
 def _entropy(probabilities: Sequence[float]) -> float:
     return -sum(p * math.log(p) for p in probabilities if p > 0)
 

@@ -28,6 +28,7 @@ _SCORES = {
     "stochastic-batches": "its entropy in nats a pixel, within the most uncertain of many random batches,",
     "typiclust": "its typicality within its cluster",
     "foreground-aware-random": "its predicted share of foreground",
+    "clasp-pe": "the logarithm of its entropy for one of the classes, noise added,",
 }
 """What the value of a pick is, for the person who asks why; a strategy that is not here drew at random."""
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from worker.learning.query.clasp import pick_by_clasp_entropy
 from worker.learning.query.foreground import pick_foreground_aware
 from worker.learning.query.geometry import pick_by_encoder_coreset, pick_by_pixel_coreset, pick_by_task_coreset
 from worker.learning.query.pool import Picks, QueryPool
@@ -26,4 +27,5 @@ STRATEGIES: Mapping[str, Rule] = {
     "stochastic-batches": pick_by_stochastic_batches,
     "typiclust": pick_by_typiclust,
     "foreground-aware-random": pick_foreground_aware,
+    "clasp-pe": pick_by_clasp_entropy,
 }
