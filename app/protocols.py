@@ -111,7 +111,7 @@ Record = TypeVar("Record")
 
 PRESETS: dict[str, Protocol] = {
     "paper": Protocol(preset="paper"),
-    # Sized for two cores: an encoder in about 2 minutes and a member in about 40 s on ACDC (docs/lab-log.md).
+    # Sized for two cores: see docs/lab-log.md for what an encoder and a member take.
     "cpu": Protocol(
         preset="cpu",
         members=2,
@@ -119,13 +119,13 @@ PRESETS: dict[str, Protocol] = {
         segmentation=SegmentationProtocol(
             image_size=64,
             iterations_per_fraction=0.0,
-            iterations_min=1000,
-            iterations_max=1000,
+            iterations_min=800,
+            iterations_max=800,
             optimizer="adamw",
             learning_rate=5e-3,
             weight_decay=1e-2,
             pseudo_weight=1.0,
-            validate_every=250,
+            validate_every=200,
             resize="area",
         ),
     ),
