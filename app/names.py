@@ -147,6 +147,13 @@ STRATEGIES: dict[str, StrategyDescriptor] = {
             "the 'Coreset' rows of Vepa et al., NeurIPS 2024",
         ),
         _strategy(
+            "coreset-imagenet",
+            "K-Center Greedy on features of the encoder without its contrastive training",
+            {Need.IMAGENET},
+            "one forward pass of a ResNet-18 a slice; then O(N·D) a pick",
+            "the missing control of Vepa et al., NeurIPS 2024",
+        ),
+        _strategy(
             "coreset-task",
             "K-Center Greedy on the segmentation model's bottleneck",
             {Need.TASK},

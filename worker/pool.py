@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from worker.dataset import group_codes, load_pool_pixels, load_slice_pool
 from worker.learning.configs import EncoderConfig, SegmentationConfig
 from worker.learning.embed import build_encoder, embed_slices
 from worker.learning.nets.unet import build_network
+from worker.learning.query.imagenet import embed_by_imagenet
 from worker.learning.query.members import Members
 from worker.learning.query.pool import QueryPool
 
@@ -75,6 +77,7 @@ def build_query_pool(
         available=~taken,
         feature_reader=None if features is None else lambda: features,
         pixel_reader=_when(needs, Need.PIXELS, lambda: source.read_pixels(encoder.image_size, encoder.resize)),
+        imagenet_reader=_when(needs, Need.IMAGENET, lambda: read_imagenet_features(source, encoder)),
         task_reader=None if asked is None else _when(needs, Need.TASK, asked.bottleneck_features),
         probability_reader=asked if Need.PROBABILITIES in needs else None,
         model_missing=not members,
@@ -92,6 +95,12 @@ def read_encoder_features(source: PoolSource, encoder: Model) -> tuple[Features,
     network = build_encoder(load_weights(source.blobs, encoder.weights_key), config, int(encoder.manifest["channels"]))
     features = embed_slices(network, source.read_images(config.image_size, config.resize), config, source.device)
     return features, save_features(source.blobs, source.slice_ids, features)
+
+
+def read_imagenet_features(source: PoolSource, encoder: EncoderProtocol) -> Features:
+    """What the project's encoder would see before any training; raises WeightsMissingError and WeightsError."""
+    config = EncoderConfig(**dataclasses.asdict(encoder))
+    return embed_by_imagenet(lambda: source.read_images(config.image_size, config.resize), config, source.device)
 
 
 def ask_members(source: PoolSource, members: Sequence[Model]) -> Members:

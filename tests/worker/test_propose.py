@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+from torchvision.models import resnet18
 
 from app.datasets.phantom import PhantomConfig, list_phantoms
 from app.datasets.records import DatasetListing, VolumeSource
@@ -21,6 +23,7 @@ from app.services.oracle import annotate_proposed_slices
 from app.services.projects import LabelClass, ProjectDraft
 from app.settings import Settings
 from app.storage.stores import LocalStore
+from worker.learning.seeding import seeded_initialisation
 from worker.runner import Workplace, run_next_job
 from worker.tasks import find_task
 
@@ -142,8 +145,20 @@ def import_volume(session, blobs: LocalStore, project: Project, source: VolumeSo
         add_ground_truth(session, volume, kind, mask.mask_key, mask.original_key)
 
 
+@pytest.fixture(scope="module")
+def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a ResNet-18 of random weights where ImageNet's are looked for."""
+    folder = tmp_path_factory.mktemp("weights")
+    with seeded_initialisation(0, "resnet"):
+        torch.save(resnet18(weights=None).state_dict(), folder / "resnet18-random.pth")
+    return folder
+
+
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
-def test_the_second_round_asks_the_members_of_the_first(ward: Ward, strategy: str) -> None:
+def test_the_second_round_asks_the_members_of_the_first(
+    ward: Ward, strategy: str, weights_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEXTSLICE_WEIGHTS", str(weights_folder))
     ward.set_strategy(strategy)
     second, picks = ward.turn(annotate=False)
     assert ward.failures() == []
@@ -166,6 +181,19 @@ def test_the_first_round_of_a_strategy_that_asks_a_model_is_random_and_says_so(
     with ward.place.database.reading() as session:
         drawn = rounds.list_picks(session, rounds.list_rounds(session, projects.find_project(session, "hearts"))[0])
     assert [pick.slice_id for pick in picks] == [pick.slice_id for pick in drawn]
+
+
+def test_without_imagenet_weights_the_round_is_refused_in_one_sentence(
+    ward: Ward, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEXTSLICE_WEIGHTS", str(tmp_path))  # set, it is the only place: nothing is downloaded
+    ward.set_strategy("coreset-imagenet")
+    refused, picks = ward.turn(annotate=False)
+    assert (refused.state, picks) == (RoundState.FAILED, [])
+    assert ward.failures() == [
+        "coreset-imagenet cannot choose: ImageNet weights of a ResNet-18 are neither in the folder NEXTSLICE_WEIGHTS "
+        "nor in torch's cache, and could not be downloaded."
+    ]
 
 
 def test_a_pick_says_what_its_value_is(ward: Ward) -> None:

@@ -11,6 +11,7 @@ LearningError
 ├── NothingToPickError          no slice is available
 ├── ReaderMissingError          a strategy needs something its pool cannot read
 ├── WeightsError                a file of weights cannot be used
+├── WeightsMissingError         weights that somebody asked for cannot be had
 └── TrainingDivergedError       a loss stopped being a number
 """
 
@@ -102,6 +103,16 @@ class WeightsError(LearningError):
         self.path = path
         self.reason = reason
         super().__init__(f"The weights in {path} cannot be used: {reason}.")
+
+
+class WeightsMissingError(LearningError):
+    """Weights that a strategy or network cannot do without are not on this machine."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(
+            f"{what} are neither in the folder NEXTSLICE_WEIGHTS nor in torch's cache, and could not be downloaded."
+        )
 
 
 class TrainingDivergedError(LearningError):

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.db.models import Model, Project, Round, Volume
+from app.errors import Unavailable
 from app.names import STRATEGIES as DESCRIPTORS
 from app.names import Need
 from app.protocols import load_protocol
@@ -16,6 +17,7 @@ from app.services import rounds
 from app.services.rounds import PoolSlice, ProposedPick
 from worker.dataset import load_volumes
 from worker.device import choose_device
+from worker.learning.errors import WeightsError, WeightsMissingError
 from worker.learning.query.pool import Picks
 from worker.learning.query.strategies import STRATEGIES
 from worker.learning.seeding import numpy_generator
@@ -52,7 +54,11 @@ def run(work: Work) -> Record:
     pool = build_query_pool(source, needs, encoder_protocol, features, members, schedule_progress(project, round_))
     work.progress(1, 2, "choosing slices")
     budget = round_.target - int(pool.annotated.sum())
-    picks = STRATEGIES[round_.strategy](pool, budget, {}, numpy_generator(round_.seed, "select", round_.number))
+    generator = numpy_generator(round_.seed, "select", round_.number)
+    try:
+        picks = STRATEGIES[round_.strategy](pool, budget, {}, generator)
+    except (WeightsError, WeightsMissingError) as error:
+        raise Unavailable(f"{round_.strategy} cannot choose: {error}") from error
     proposed = _explain(picks, slices, volumes, round_.strategy)
 
     def record(session: Session) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def make_pool(annotated: tuple[int, ...] = (), skipped: tuple[int, ...] = (), sc
         available=~centres & ~np.isin(np.arange(SIZE), skipped),
         feature_reader=lambda: features,
         pixel_reader=lambda: pixels,
-        imagenet_reader=lambda: features[:, ::-1],
+        imagenet_reader=lambda: features[:, 4:],
         task_reader=lambda: features[:, :8],
         probability_reader=KeptMaps(MAPS),
         model_missing=not annotated,
@@ -108,7 +108,12 @@ def test_without_a_model_the_start_is_the_one_of_random_and_says_so(name):
 def test_every_coreset_measures_in_its_own_space():
     pool = make_pool(annotated=(0,))
     pixels = pool.pixels().reshape(SIZE, -1).astype(np.float32)
-    spaces = {"gcl": pool.encoder_features(), "coreset-pixels": pixels, "coreset-task": pool.task_features()}
+    spaces = {
+        "gcl": pool.encoder_features(),
+        "coreset-pixels": pixels,
+        "coreset-imagenet": pool.imagenet_features(),
+        "coreset-task": pool.task_features(),
+    }
     for name, space in spaces.items():
         expected = k_center_greedy(space, pool.annotated, pool.available, 5, np.random.default_rng(0))
         assert pick(name, pool, 5) == expected

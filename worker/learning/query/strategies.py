@@ -6,7 +6,12 @@ import numpy as np
 
 from worker.learning.query.clasp import pick_by_clasp_entropy
 from worker.learning.query.foreground import pick_foreground_aware
-from worker.learning.query.geometry import pick_by_encoder_coreset, pick_by_pixel_coreset, pick_by_task_coreset
+from worker.learning.query.geometry import (
+    pick_by_encoder_coreset,
+    pick_by_imagenet_coreset,
+    pick_by_pixel_coreset,
+    pick_by_task_coreset,
+)
 from worker.learning.query.pool import Picks, QueryPool
 from worker.learning.query.random import pick_at_random, pick_by_position, pick_per_volume
 from worker.learning.query.stochastic import pick_by_stochastic_batches
@@ -18,6 +23,7 @@ Rule = Callable[[QueryPool, int, Mapping[str, object], np.random.Generator], Pic
 STRATEGIES: Mapping[str, Rule] = {
     "gcl": pick_by_encoder_coreset,
     "coreset-pixels": pick_by_pixel_coreset,
+    "coreset-imagenet": pick_by_imagenet_coreset,
     "coreset-task": pick_by_task_coreset,
     "random": pick_at_random,
     "random-per-volume": pick_per_volume,
