@@ -217,6 +217,13 @@ STRATEGIES: dict[str, StrategyDescriptor] = {
             "M forward passes a slice, for M members",
             "Lüth et al., Finally Outshining the Random Baseline, TMLR 2026; Kirsch et al., TMLR 2023",
         ),
+        _strategy(
+            "coregcn",
+            "K-Center Greedy on a graph network that tells annotated slices from the others",
+            {Need.TASK},
+            "half a forward pass a slice; 200 passes of a graph network, O(N²·(D + 128)) each; then O(N) a pick",
+            "Caramalau et al., CVPR 2021",
+        ),
     )
 }
 

@@ -384,3 +384,37 @@ def typiclust_by_loops(
             picks.append(open_slices[values.index(max(values))])
         turn += 1
     return picks
+
+
+def cosine_graph_by_loops(rows: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Cosines without the diagonal, each column divided by its sum, plus 1 on the diagonal; rows of length 1."""
+    size = len(rows)
+    cosines = [[_cosine(rows[i], rows[j]) if i != j else 0.0 for j in range(size)] for i in range(size)]
+    sums = [sum(cosines[i][j] for i in range(size)) for j in range(size)]
+    return [[cosines[i][j] / (sums[j] + 1e-10) + (i == j) for j in range(size)] for i in range(size)]
+
+
+def graph_network_by_loops(
+    rows: Sequence[Sequence[float]],
+    graph: Sequence[Sequence[float]],
+    layers: Sequence[tuple[Sequence[Sequence[float]], Sequence[float]]],
+) -> tuple[list[list[float]], list[float]]:
+    """Hidden columns after the ReLU and scores of two graph convolutions A (X W) + b."""
+
+    def convolve(values: Sequence[Sequence[float]], layer: int) -> list[list[float]]:
+        weight, bias = layers[layer]
+        mapped = [[sum(w * x for w, x in zip(ws, row, strict=True)) for ws in weight] for row in values]
+        return [
+            [sum(graph[i][k] * mapped[k][j] for k in range(len(rows))) + bias[j] for j in range(len(bias))]
+            for i in range(len(rows))
+        ]
+
+    hidden = [[max(0.0, value) for value in row] for row in convolve(rows, 0)]
+    return hidden, [row[0] for row in convolve(hidden, 1)]
+
+
+def graph_loss_by_loops(probabilities: Sequence[float], labelled: Sequence[bool]) -> float:
+    """-mean log p of the labelled - 1.2 mean log(1 - p) of the others; an empty kind adds nothing."""
+    ours = [math.log(p + 1e-10) for p, is_ours in zip(probabilities, labelled, strict=True) if is_ours]
+    others = [math.log(1 - p + 1e-10) for p, is_ours in zip(probabilities, labelled, strict=True) if not is_ours]
+    return -sum(ours) / max(1, len(ours)) - 1.2 * sum(others) / max(1, len(others))

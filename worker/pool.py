@@ -81,6 +81,8 @@ def build_query_pool(
         task_reader=None if asked is None else _when(needs, Need.TASK, asked.bottleneck_features),
         probability_reader=asked if Need.PROBABILITIES in needs else None,
         model_missing=not members,
+        device=source.device,
+        on_progress=source.report,
         progress=progress,
     )
 

@@ -52,7 +52,7 @@ def test_a_rule_receives_nothing_but_pool_budget_settings_and_generator():
         assert list(inspect.signature(rule).parameters) == ["pool", "budget", "config", "generator"]
     assert {field.name for field in fields(QueryPool)} == {
         "patient_ids", "volume_ids", "z", "annotated", "available", "labels", "feature_reader", "pixel_reader",
-        "imagenet_reader", "task_reader", "probability_reader", "model_missing", "progress",
+        "imagenet_reader", "task_reader", "probability_reader", "model_missing", "device", "on_progress", "progress",
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from worker.learning.errors import (
@@ -18,7 +19,9 @@ from worker.learning.errors import (
     ShapeError,
     UnrevealedLabelError,
 )
+from worker.learning.shapes import Progress
 
+CPU = torch.device("cpu")
 Features = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
@@ -29,6 +32,10 @@ MapScore = Callable[[Iterable[Tensor]], Tensor]
 
 It gets one member's maps after the other and is called batch by batch, on the device, so nothing larger is ever kept.
 """
+
+
+def ignore_progress(done: int, total: int, message: str) -> None:
+    """Tell nobody."""
 
 
 class ProbabilityReader(Protocol):
@@ -73,6 +80,8 @@ class QueryPool:
     task_reader: Reader | None = None
     probability_reader: ProbabilityReader | None = None
     model_missing: bool = False  # no member has been trained yet: rules that ask members draw at random
+    device: torch.device = CPU  # where a rule that trains something does so
+    on_progress: Progress = ignore_progress  # told while it trains; may raise to stop it
     progress: float = 0.0  # how far the schedule of budgets is: 0 at its first round, 1 at its last
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from worker.learning.query.clasp import pick_by_clasp_entropy
+from worker.learning.query.coregcn import pick_by_coregcn
 from worker.learning.query.foreground import pick_foreground_aware
 from worker.learning.query.geometry import (
     pick_by_encoder_coreset,
@@ -34,4 +35,5 @@ STRATEGIES: Mapping[str, Rule] = {
     "typiclust": pick_by_typiclust,
     "foreground-aware-random": pick_foreground_aware,
     "clasp-pe": pick_by_clasp_entropy,
+    "coregcn": pick_by_coregcn,
 }
