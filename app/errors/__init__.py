@@ -1,0 +1,254 @@
+"""Every refusal of this house, one class a reason.
+
+NextSliceError
+├── InvalidInput            422  what was sent cannot be used
+│   ├── ImageRefused             NotAnImage, TruncatedImage, WrongDimensions, NonFiniteVoxel, UnsupportedDtype,
+│   │                            PixelsNotExact, UnknownAxis
+│   ├── MaskRefused              NotAMask, MaskLengthWrong, NotAPng, ShapeMismatch, AffineMismatch,
+│   │                            UnknownMaskValues, MaskNotIntegral, EmptyMask
+│   ├── DatasetRefused           UnknownDataset, DatasetUnreadable, VolumesRefused
+│   ├── ProtocolRefused, LabelSchemaRefused, BudgetRefused, ProjectSettingRefused, UnknownStrategy
+│   ├── SupervisionMismatch, MaskIncomplete, EmptyBody
+│   └── BadBlobKey, BlobRangeOutside
+├── NotFound                404  BlobNotFound, PlaneOutside, ProjectNotFound, RecordNotFound, NoAnnotationYet
+├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, GroundTruthExists,
+│                                GroundTruthMissing, RoundOpen, NothingLeft, RoundStateConflict, RoundPending,
+│                                NoModelYet, JobLostError, JobCancelled, JobFinishedError, JobNotRetryable,
+│                                AddressTaken, ResumeMismatch
+├── Gone                    410  LeaseGone, SliceLeasedElsewhere
+├── PreconditionFailed      412  AnnotationStale
+├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
+├── UnsupportedMedia        415  MaskTypeRefused
+├── PreconditionRequired    428  AnnotationPreconditionMissing
+├── Unavailable             503  MissingExtra, BlobDamaged, BrokerUnreachable, ServiceUnreachable
+└── RequestRefused               what a service answered to this house as its client
+
+A class takes facts, keeps them as fields and builds its own sentence; the HTTP status of a branch stands in
+`api/problems.py`.
+"""
+
+from app.errors.datasets import (
+    BadBlobKey as BadBlobKey,
+)
+from app.errors.datasets import (
+    BlobDamaged as BlobDamaged,
+)
+from app.errors.datasets import (
+    BlobNotFound as BlobNotFound,
+)
+from app.errors.datasets import (
+    BlobRangeOutside as BlobRangeOutside,
+)
+from app.errors.datasets import (
+    DatasetRefused as DatasetRefused,
+)
+from app.errors.datasets import (
+    DatasetUnreadable as DatasetUnreadable,
+)
+from app.errors.datasets import (
+    PlaneOutside as PlaneOutside,
+)
+from app.errors.datasets import (
+    UnknownDataset as UnknownDataset,
+)
+from app.errors.datasets import (
+    VolumesRefused as VolumesRefused,
+)
+from app.errors.images import (
+    AffineMismatch as AffineMismatch,
+)
+from app.errors.images import (
+    EmptyMask as EmptyMask,
+)
+from app.errors.images import (
+    ImageRefused as ImageRefused,
+)
+from app.errors.images import (
+    ImageTooLarge as ImageTooLarge,
+)
+from app.errors.images import (
+    MaskLengthWrong as MaskLengthWrong,
+)
+from app.errors.images import (
+    MaskNotIntegral as MaskNotIntegral,
+)
+from app.errors.images import (
+    MaskRefused as MaskRefused,
+)
+from app.errors.images import (
+    MaskTooLarge as MaskTooLarge,
+)
+from app.errors.images import (
+    MissingExtra as MissingExtra,
+)
+from app.errors.images import (
+    NonFiniteVoxel as NonFiniteVoxel,
+)
+from app.errors.images import (
+    NotAMask as NotAMask,
+)
+from app.errors.images import (
+    NotAnImage as NotAnImage,
+)
+from app.errors.images import (
+    NotAPng as NotAPng,
+)
+from app.errors.images import (
+    PixelsNotExact as PixelsNotExact,
+)
+from app.errors.images import (
+    ShapeMismatch as ShapeMismatch,
+)
+from app.errors.images import (
+    TruncatedImage as TruncatedImage,
+)
+from app.errors.images import (
+    UnknownAxis as UnknownAxis,
+)
+from app.errors.images import (
+    UnknownMaskValues as UnknownMaskValues,
+)
+from app.errors.images import (
+    UnsupportedDtype as UnsupportedDtype,
+)
+from app.errors.images import (
+    WrongDimensions as WrongDimensions,
+)
+from app.errors.jobs import (
+    AddressTaken as AddressTaken,
+)
+from app.errors.jobs import (
+    BrokerUnreachable as BrokerUnreachable,
+)
+from app.errors.jobs import (
+    JobCancelled as JobCancelled,
+)
+from app.errors.jobs import (
+    JobFinishedError as JobFinishedError,
+)
+from app.errors.jobs import (
+    JobLostError as JobLostError,
+)
+from app.errors.jobs import (
+    JobNotRetryable as JobNotRetryable,
+)
+from app.errors.jobs import (
+    RequestRefused as RequestRefused,
+)
+from app.errors.jobs import (
+    ResumeMismatch as ResumeMismatch,
+)
+from app.errors.jobs import (
+    ServiceUnreachable as ServiceUnreachable,
+)
+from app.errors.projects import (
+    BudgetRefused as BudgetRefused,
+)
+from app.errors.projects import (
+    GroundTruthExists as GroundTruthExists,
+)
+from app.errors.projects import (
+    GroundTruthMissing as GroundTruthMissing,
+)
+from app.errors.projects import (
+    LabelSchemaRefused as LabelSchemaRefused,
+)
+from app.errors.projects import (
+    PatientSplitConflict as PatientSplitConflict,
+)
+from app.errors.projects import (
+    ProjectExists as ProjectExists,
+)
+from app.errors.projects import (
+    ProjectNotFound as ProjectNotFound,
+)
+from app.errors.projects import (
+    ProjectSettingRefused as ProjectSettingRefused,
+)
+from app.errors.projects import (
+    ProtocolRefused as ProtocolRefused,
+)
+from app.errors.projects import (
+    RecordNotFound as RecordNotFound,
+)
+from app.errors.projects import (
+    UnknownStrategy as UnknownStrategy,
+)
+from app.errors.projects import (
+    VolumeExists as VolumeExists,
+)
+from app.errors.rounds import (
+    AnnotationPreconditionMissing as AnnotationPreconditionMissing,
+)
+from app.errors.rounds import (
+    AnnotationStale as AnnotationStale,
+)
+from app.errors.rounds import (
+    BodyTooLarge as BodyTooLarge,
+)
+from app.errors.rounds import (
+    EmptyBody as EmptyBody,
+)
+from app.errors.rounds import (
+    LeaseGone as LeaseGone,
+)
+from app.errors.rounds import (
+    MaskIncomplete as MaskIncomplete,
+)
+from app.errors.rounds import (
+    MaskTypeRefused as MaskTypeRefused,
+)
+from app.errors.rounds import (
+    NoAnnotationYet as NoAnnotationYet,
+)
+from app.errors.rounds import (
+    NoModelYet as NoModelYet,
+)
+from app.errors.rounds import (
+    NothingLeft as NothingLeft,
+)
+from app.errors.rounds import (
+    RoundOpen as RoundOpen,
+)
+from app.errors.rounds import (
+    RoundPending as RoundPending,
+)
+from app.errors.rounds import (
+    RoundStateConflict as RoundStateConflict,
+)
+from app.errors.rounds import (
+    SliceLeasedElsewhere as SliceLeasedElsewhere,
+)
+from app.errors.rounds import (
+    SupervisionMismatch as SupervisionMismatch,
+)
+from app.errors.tree import (
+    Conflict as Conflict,
+)
+from app.errors.tree import (
+    Gone as Gone,
+)
+from app.errors.tree import (
+    InvalidInput as InvalidInput,
+)
+from app.errors.tree import (
+    NextSliceError as NextSliceError,
+)
+from app.errors.tree import (
+    NotFound as NotFound,
+)
+from app.errors.tree import (
+    PreconditionFailed as PreconditionFailed,
+)
+from app.errors.tree import (
+    PreconditionRequired as PreconditionRequired,
+)
+from app.errors.tree import (
+    TooLarge as TooLarge,
+)
+from app.errors.tree import (
+    Unavailable as Unavailable,
+)
+from app.errors.tree import (
+    UnsupportedMedia as UnsupportedMedia,
+)

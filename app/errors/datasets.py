@@ -1,0 +1,98 @@
+"""Data sets and blobs that are not what they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from app.errors.tree import InvalidInput, NotFound, Unavailable
+
+# --- data sets --------------------------------------------------------------------------------------------------------
+
+
+class DatasetRefused(InvalidInput):
+    """A data set that cannot be listed."""
+
+    code = "dataset-refused"
+
+
+class UnknownDataset(DatasetRefused):
+    """No importer has this name."""
+
+    code = "unknown-dataset"
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name, self.known = name, tuple(sorted(known))
+        super().__init__(f"There is no importer called {name!r}; known are {', '.join(self.known)}.")
+
+
+class DatasetUnreadable(DatasetRefused):
+    """The folder is not laid out as the importer expects."""
+
+    code = "dataset-unreadable"
+
+    def __init__(self, name: str, path: str, reason: str) -> None:
+        self.name, self.path, self.reason = name, path, reason
+        super().__init__(f"{path} is not a {name} data set: {reason}.")
+
+
+class VolumesRefused(DatasetRefused):
+    """An experiment on other data than the plan's would be comparable with nothing."""
+
+    code = "volumes-refused"
+
+    def __init__(self, dataset: str, count: int, first: str, reason: str) -> None:
+        self.dataset, self.count, self.first, self.reason = dataset, count, first, reason
+        super().__init__(f"{count} volumes of {dataset} were refused; the first is {first}: {reason}")
+
+
+# --- blobs ------------------------------------------------------------------------------------------------------------
+
+
+class BadBlobKey(InvalidInput):
+    """A key outside the store's grammar."""
+
+    code = "bad-blob-key"
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"{key[:100]!r} is not a blob key.")
+
+
+class BlobRangeOutside(InvalidInput):
+    """A range that leaves its blob."""
+
+    code = "blob-range-outside"
+
+    def __init__(self, key: str, start: int, length: int) -> None:
+        self.key, self.start, self.length = key, start, length
+        super().__init__(f"Bytes {start} to {start + length} are not all within {key}.")
+
+
+class PlaneOutside(NotFound):
+    """A slice number that the volume does not have."""
+
+    code = "plane-outside"
+
+    def __init__(self, z: int, depth: int) -> None:
+        self.z, self.depth = z, depth
+        super().__init__(f"There is no slice {z}; the volume has slices 0 to {depth - 1}.")
+
+
+class BlobNotFound(NotFound):
+    """No blob has this key."""
+
+    code = "blob-not-found"
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"There is no blob {key}.")
+
+
+class BlobDamaged(Unavailable):
+    """A stored blob no longer has the content that it was stored with."""
+
+    code = "blob-damaged"
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.key, self.reason = key, reason
+        super().__init__(f"The blob {key} is damaged: {reason}.")

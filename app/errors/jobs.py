@@ -1,0 +1,100 @@
+"""Jobs, and what stands around the service: brokers, addresses, other services."""
+
+from __future__ import annotations
+
+from app.errors.tree import Conflict, NextSliceError, Unavailable
+
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+
+class JobLostError(Conflict):
+    """Somebody else has the job now, so whoever held it may write nothing."""
+
+    code = "job-lost"
+
+    def __init__(self, job_id: object) -> None:
+        self.job_id = str(job_id)
+        super().__init__(f"Job {self.job_id} is no longer held by this worker; nothing was stored.")
+
+
+class JobCancelled(Conflict):
+    """Somebody asked for the running job to be cancelled."""
+
+    code = "job-cancelled"
+
+    def __init__(self, job_id: object) -> None:
+        self.job_id = str(job_id)
+        super().__init__(f"Job {self.job_id} was cancelled.")
+
+
+class JobFinishedError(Conflict):
+    """A job in a final state cannot be cancelled."""
+
+    code = "job-finished"
+
+    def __init__(self, job_id: object, state: str) -> None:
+        self.job_id, self.state = str(job_id), state
+        super().__init__(f"Job {self.job_id} has {state} and cannot be cancelled.")
+
+
+class JobNotRetryable(Conflict):
+    """Only a job that failed or was cancelled can be queued again."""
+
+    code = "job-not-retryable"
+
+    def __init__(self, job_id: object, state: str) -> None:
+        self.job_id, self.state = str(job_id), state
+        super().__init__(f"Job {self.job_id} is {state}; only a failed or cancelled job can be queued again.")
+
+
+class BrokerUnreachable(Unavailable):
+    """The broker took no message; the job stays queued and is found by the sweep."""
+
+    code = "broker-unreachable"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"The message broker cannot be reached: {reason}.")
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+class AddressTaken(Conflict):
+    """The service cannot listen where it was told to."""
+
+    code = "address-taken"
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        self.host, self.port, self.reason = host, port, reason
+        super().__init__(f"The service cannot listen on {host}:{port}: {reason}.")
+
+
+class ServiceUnreachable(Unavailable):
+    """No service answers at the address."""
+
+    code = "service-unreachable"
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url, self.reason = url, reason
+        super().__init__(f"No service answers at {url} ({reason}).")
+
+
+class RequestRefused(NextSliceError):
+    """The service answered with a problem."""
+
+    code = "request-refused"
+
+    def __init__(self, status: int, problem: str, detail: str) -> None:
+        self.status, self.problem, self.detail = status, problem, detail
+        super().__init__(detail)
+
+
+class ResumeMismatch(Conflict):
+    """An output folder belongs to another run."""
+
+    code = "resume-mismatch"
+
+    def __init__(self, folder: str, what: str) -> None:
+        self.folder, self.what = folder, what
+        super().__init__(f"{folder} holds a run with another {what}; choose another --out or repeat its command.")

@@ -1,0 +1,132 @@
+"""Projects, protocols and volumes that cannot be, or are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.errors.tree import Conflict, InvalidInput, NotFound
+
+# --- projects and protocols -------------------------------------------------------------------------------------------
+
+
+class ProtocolRefused(InvalidInput):
+    """A training protocol with a field or value that does not exist."""
+
+    code = "protocol-refused"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"The training protocol cannot be used: {reason}.")
+
+
+class LabelSchemaRefused(InvalidInput):
+    """A label schema that no mask could follow."""
+
+    code = "label-schema-refused"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"The label schema {reason}.")
+
+
+class BudgetRefused(InvalidInput):
+    """A budget outside (0, 100] percent, or out of order."""
+
+    code = "budget-refused"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"The budget cannot be used: {reason}.")
+
+
+class ProjectSettingRefused(InvalidInput):
+    """A setting of a project that is not of its form."""
+
+    code = "project-setting-refused"
+
+    def __init__(self, setting: str, rule: str, value: object) -> None:
+        self.setting, self.rule, self.value = setting, rule, value
+        super().__init__(f"The project's {setting} must be {rule}, not {str(value)[:100]!r}.")
+
+
+class UnknownStrategy(InvalidInput):
+    """No selection strategy has this name."""
+
+    code = "unknown-strategy"
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name, self.known = name, tuple(known)
+        super().__init__(f"There is no strategy {name[:100]!r}; known are {', '.join(known)}.")
+
+
+class ProjectNotFound(NotFound):
+    """No project has this id or slug."""
+
+    code = "project-not-found"
+
+    def __init__(self, reference: str) -> None:
+        self.reference = reference
+        super().__init__(f"There is no project {reference[:100]!r}.")
+
+
+class RecordNotFound(NotFound):
+    """No row of this kind has this id."""
+
+    code = "record-not-found"
+
+    def __init__(self, kind: str, reference: object) -> None:
+        self.kind, self.reference = kind, str(reference)
+        super().__init__(f"There is no {kind} {str(reference)[:100]!r}.")
+
+
+class ProjectExists(Conflict):
+    """The slug is taken."""
+
+    code = "project-exists"
+
+    def __init__(self, slug: str) -> None:
+        self.slug = slug
+        super().__init__(f"There is a project {slug!r} already.")
+
+
+# --- volumes ----------------------------------------------------------------------------------------------------------
+
+
+class PatientSplitConflict(Conflict):
+    """A patient belongs to one split only, or it would be both learned from and judged on."""
+
+    code = "patient-split-conflict"
+
+    def __init__(self, patient: str, present: str, asked: str) -> None:
+        self.patient, self.present, self.asked = patient, present, asked
+        super().__init__(f"Patient {patient!r} is in the {present} split already and cannot be in {asked} too.")
+
+
+class VolumeExists(Conflict):
+    """The patient has another volume of this name."""
+
+    code = "volume-exists"
+
+    def __init__(self, patient: str, name: str) -> None:
+        self.patient, self.name = patient, name
+        super().__init__(f"Patient {patient!r} has another volume {name!r} already.")
+
+
+class GroundTruthExists(Conflict):
+    """Another ground truth of this kind is stored for the volume."""
+
+    code = "ground-truth-exists"
+
+    def __init__(self, volume: str, kind: str) -> None:
+        self.volume, self.kind = volume, kind
+        super().__init__(f"Volume {volume!r} has another {kind} ground truth already.")
+
+
+class GroundTruthMissing(Conflict):
+    """The oracle or an evaluation wants ground truth that was never given."""
+
+    code = "ground-truth-missing"
+
+    def __init__(self, volume: str, kind: str) -> None:
+        self.volume, self.kind = volume, kind
+        super().__init__(f"Volume {volume!r} has no {kind} ground truth.")
