@@ -45,10 +45,13 @@ migration: setup
 	NEXTSLICE_HOME=$$(mktemp -d) && export NEXTSLICE_HOME && $(BIN)/nextslice migrate && \
 	$(BIN)/alembic revision --autogenerate -m "$(MESSAGE)"
 
-# make lock: pins with hashes, and no address of any registry
+# make lock: pins with hashes, and no address of any registry; the images install subsets of the one resolution
+PINS := --quiet --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url --generate-hashes
 lock: setup
-	$(UV) pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
-		--generate-hashes --all-extras --group dev pyproject.toml -o requirements.lock
+	$(UV) pip compile $(PINS) --all-extras --group dev pyproject.toml -o requirements.lock
+	$(UV) pip compile $(PINS) --extra scale -c requirements.lock pyproject.toml -o requirements.api.lock
+	$(UV) pip compile $(PINS) --extra scale --extra train --extra dicom -c requirements.lock pyproject.toml -o requirements.worker.lock
+	echo 'hatchling>=1.27' | $(UV) pip compile $(PINS) -c requirements.lock - -o requirements.build.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import platform
+from functools import lru_cache
 from typing import Any
 
 import torch
 
+from app.log import get_log
 from app.settings import Settings
+
+_log = get_log(__name__)
 
 
 def choose_device(settings: Settings) -> torch.device:
     """The first GPU where there is one, else the CPU with as many threads as the settings say."""
     if torch.cuda.is_available():
         return torch.device("cuda")
+    _warn_once()
     if settings.torch_threads:
         torch.set_num_threads(settings.torch_threads)
     return torch.device("cpu")
+
+
+@lru_cache(maxsize=1)
+def _warn_once() -> None:
+    _log.warning("no_gpu", detail="no CUDA device is visible, so this worker learns on the CPU")
 
 
 def describe_device(device: torch.device) -> dict[str, Any]:
