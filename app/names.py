@@ -224,6 +224,13 @@ STRATEGIES: dict[str, StrategyDescriptor] = {
             "half a forward pass a slice; 200 passes of a graph network, O(N²·(D + 128)) each; then O(N) a pick",
             "Caramalau et al., CVPR 2021",
         ),
+        _strategy(
+            "vaal",
+            "slices whose codes an adversary tells apart from those of annotated ones",
+            {Need.PIXELS},
+            "an autoencoder and a discriminator trained anew each round: about 100 passes of N slices",
+            "Sinha et al., ICCV 2019, Algorithms 1 and 2",
+        ),
     )
 }
 

@@ -418,3 +418,19 @@ def graph_loss_by_loops(probabilities: Sequence[float], labelled: Sequence[bool]
     ours = [math.log(p + 1e-10) for p, is_ours in zip(probabilities, labelled, strict=True) if is_ours]
     others = [math.log(1 - p + 1e-10) for p, is_ours in zip(probabilities, labelled, strict=True) if not is_ours]
     return -sum(ours) / max(1, len(ours)) - 1.2 * sum(others) / max(1, len(others))
+
+
+def vaal_divergence_by_loops(means: Sequence[Sequence[float]], log_variances: Sequence[Sequence[float]]) -> list[float]:
+    """For each code the sum over its entries of KL(N(m, v), N(0, 1)) = (m^2 + v - 1 - log v) / 2."""
+    return [
+        sum((m * m + math.exp(v) - 1 - v) / 2 for m, v in zip(mean, variance, strict=True))
+        for mean, variance in zip(means, log_variances, strict=True)
+    ]
+
+
+def vaal_discriminator_loss_by_loops(logits: Sequence[float], annotated: int) -> float:
+    """-mean log D of the first `annotated` - mean log(1 - D) of the others."""
+    beliefs = [1 / (1 + math.exp(-logit)) for logit in logits]
+    ours = [-math.log(belief) for belief in beliefs[:annotated]]
+    others = [-math.log(1 - belief) for belief in beliefs[annotated:]]
+    return sum(ours) / len(ours) + sum(others) / len(others)

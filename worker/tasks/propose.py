@@ -31,6 +31,7 @@ _SCORES = {
     "typiclust": "its typicality within its cluster",
     "foreground-aware-random": "its predicted share of foreground",
     "clasp-pe": "the logarithm of its entropy for one of the classes, noise added,",
+    "vaal": "the adversary's belief that nothing like it is annotated",
 }
 """What the value of a pick is, for the person who asks why; a strategy that is not here drew at random."""
 

@@ -18,6 +18,7 @@ from worker.learning.query.random import pick_at_random, pick_by_position, pick_
 from worker.learning.query.stochastic import pick_by_stochastic_batches
 from worker.learning.query.typiclust import pick_by_typiclust
 from worker.learning.query.uncertainty import pick_by_bald, pick_by_variance_ratio
+from worker.learning.query.vaal import pick_by_vaal
 
 Rule = Callable[[QueryPool, int, Mapping[str, object], np.random.Generator], Picks]
 
@@ -36,4 +37,5 @@ STRATEGIES: Mapping[str, Rule] = {
     "foreground-aware-random": pick_foreground_aware,
     "clasp-pe": pick_by_clasp_entropy,
     "coregcn": pick_by_coregcn,
+    "vaal": pick_by_vaal,
 }
