@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -63,9 +63,11 @@ def up(
         settings().model_dump() | {name: value for name, value in given.items() if value is not None}
     )
     with_workers = knobs.is_sqlite if workers is None else workers
-    # Without workers this is one of several processes under somebody's supervision, who collects its log.
-    log: AbstractContextManager[None] = _log_file(knobs) if with_workers else nullcontext(configure_logging())
-    with log, running_service(knobs, tuple(Queue) if with_workers else ()) as url:
+    configure_logging()  # without workers this is one of several processes, and who supervises it collects its log
+    with (
+        _log_file(knobs) if with_workers else nullcontext(),
+        running_service(knobs, tuple(Queue) if with_workers else ()) as url,
+    ):
         out.print(f"NextSlice is ready: {url}   (API: {url}/docs, data: {knobs.home.resolve()})")
         if demo and with_workers:
             make_demo_project(url, knobs)
