@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from sqlalchemy import update
 from torchvision.models import resnet18
 
 from app.datasets.phantom import PhantomConfig, list_phantoms
 from app.datasets.records import DatasetListing, VolumeSource
-from app.db.models import Job, Pick, Project, Round
+from app.db.models import GroundTruth, Job, Pick, Project, Round
 from app.db.session import Database
 from app.names import STRATEGIES, AnnotationKind, Need, Queue, RoundState, Split, Supervision
 from app.outbox import SilentBell, unit_of_work
@@ -112,6 +113,11 @@ def ward(trained: Path, tmp_path: Path) -> Iterator[Ward]:
     yield from open_ward(trained, tmp_path)
 
 
+@pytest.fixture
+def other_ward(trained: Path, tmp_path: Path) -> Iterator[Ward]:
+    yield from open_ward(trained, tmp_path / "other")
+
+
 def open_ward(home: Path, tmp_path: Path) -> Iterator[Ward]:
     place = open_place(copy_home(home, tmp_path / home.parent.name / "home"))
     yield Ward(place)
@@ -181,6 +187,19 @@ def test_the_first_round_of_a_strategy_that_asks_a_model_is_random_and_says_so(
     with ward.place.database.reading() as session:
         drawn = rounds.list_picks(session, rounds.list_rounds(session, projects.find_project(session, "hearts"))[0])
     assert [pick.slice_id for pick in picks] == [pick.slice_id for pick in drawn]
+
+
+@pytest.mark.parametrize("strategy", ["variance-ratio", "foreground-aware-random", "clasp-pe", "coregcn", "vaal"])
+def test_garbage_in_place_of_all_ground_truth_changes_no_pick(ward: Ward, other_ward: Ward, strategy: str) -> None:
+    garbage = other_ward.place.blobs.put(b"no mask at all")
+    with unit_of_work(other_ward.place.database, SilentBell()) as session:
+        session.execute(update(GroundTruth).values(mask_key=garbage))
+    picks = []
+    for each in (ward, other_ward):
+        each.set_strategy(strategy)
+        picks.append([(pick.slice_id, pick.value) for pick in each.turn(annotate=False)[1]])
+    assert len(picks[0]) == 4
+    assert picks[0] == picks[1]
 
 
 def test_without_imagenet_weights_the_round_is_refused_in_one_sentence(
