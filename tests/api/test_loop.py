@@ -39,7 +39,7 @@ def test_the_loop_turns_from_proposal_to_proposal(service: Service, make_project
     picks = list(service.client.items(f"/v1/rounds/{first['id']}/picks"))
     assert [pick["order"] for pick in picks] == [1, 2, 3]
     assert picks[0]["reason"].startswith("the first centre")
-    assert picks[1]["reason"].startswith("farthest from everything annotated: the nearest is patient")
+    assert picks[1]["reason"].startswith("farthest from everything annotated: the nearest is patient0")
     assert picks[1]["nearest_slice_id"] == picks[0]["slice_id"]
 
     assert service.client.post("/v1/projects/hearts/oracle")["annotated"] == 3

@@ -39,8 +39,8 @@ def run(work: Work) -> Record:
         if not members:
             raise NoModelYet(project.slug)
     config = SegmentationConfig(**members[0].config)
-    networks = [build_network(load_weights(work.blobs, model.weights_key), config) for model in members]
     device = choose_device(work.settings)
+    networks = [build_network(load_weights(work.blobs, model.weights_key), config).to(device) for model in members]
     classes = [value for value in projects.class_values(project) if value != 0]
     metrics: list[Metric] = []
     judged = list_references(work.database, project, Split.TEST)

@@ -31,8 +31,8 @@ def run(work: Work) -> Record:
             raise NoModelYet(session.get_one(Project, work.project_id).slug)
         volumes = load_volumes(session, [uuid.UUID(each) for each in work.payload["volume_ids"]])
     config = SegmentationConfig(**members[0].config)
-    networks = [build_network(load_weights(work.blobs, model.weights_key), config) for model in members]
     device = choose_device(work.settings)
+    networks = [build_network(load_weights(work.blobs, model.weights_key), config).to(device) for model in members]
     predicted = []
     for done, volume in enumerate(volumes.values()):
         work.progress(done, len(volumes), f"predicting {volume.patient.code} {volume.name}")

@@ -93,8 +93,8 @@ def _explain(
         if nearest is not None:
             near = slices[nearest]
             reason = (
-                f"farthest from everything annotated: the nearest is patient {near.patient_code}, "
-                f"{volumes[near.volume_id].name}, slice {near.index}, at distance {value:.3g}"
+                f"farthest from everything annotated: the nearest is {near.patient_code}, "
+                f"{volumes[near.volume_id].name}, slice {near.index + 1}, at distance {value:.3g}"
             )
         elif picks.note is not None:
             reason = picks.note
