@@ -51,6 +51,10 @@ def read_manifest(out: Path) -> dict[str, Any]:
     return manifest
 
 
+def read_rows(out: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((out / "results.csv").read_text().splitlines()))
+
+
 def picks(out: Path) -> dict[tuple[str, str], list[tuple[str, str, int]]]:
     return {
         (each["strategy"], budget): [(pick["patient"], pick["volume"], pick["slice"]) for pick in round_["picks"]]
@@ -62,7 +66,7 @@ def picks(out: Path) -> dict[tuple[str, str], list[tuple[str, str, int]]]:
 def test_an_experiment_runs_resumes_and_repeats(hearts: Path, tmp_path: Path) -> None:
     first = run(bench(hearts, tmp_path / "a"))
     assert first.returncode == 0, first.stderr
-    rows = list(csv.DictReader((tmp_path / "a" / "results.csv").open()))
+    rows = read_rows(tmp_path / "a")
     keys = [(row["strategy"], row["seed"], row["budget_percent"], row["member"], row["class_value"]) for row in rows]
     assert len(keys) == len(set(keys)) == 2 * 2 * 2 * 3  # strategies, budgets, member and ensemble, classes
     assert all(0 <= float(row["dice"]) <= 1 and row["hd95_unit"] == "mm" for row in rows)
@@ -83,7 +87,7 @@ def test_an_experiment_runs_resumes_and_repeats(hearts: Path, tmp_path: Path) ->
     again = run(bench(hearts, tmp_path / "b"))
     assert again.returncode == 0, again.stderr
     assert picks(tmp_path / "b") == picks(tmp_path / "a"), "the same seed gives the same picks, stopped or not"
-    assert len(list(csv.DictReader((tmp_path / "b" / "results.csv").open()))) == len(rows)
+    assert len(read_rows(tmp_path / "b")) == len(rows)
 
     other = run(bench(hearts, tmp_path / "a", "--seeds", "2"))
     assert other.returncode == 1
