@@ -27,7 +27,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 bench = typer.Typer(no_args_is_help=True, help="Whole published experiments, the oracle annotating.")
 app.add_typer(bench, name="bench")
 
-out = Console(highlight=False)
+out = Console(highlight=False, soft_wrap=True)
 _QUIET_S = 30.0  # without a terminal a line of progress comes this often
 
 Url = Annotated[str, typer.Option(help="A running service; without it one is started for this command.")]
