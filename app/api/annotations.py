@@ -44,7 +44,7 @@ def submit_annotation(
     response: Response,
     kind: AnnotationKind,
     annotator: Annotator = "local",
-    lead_time_ms: Annotated[int | None, Query(ge=0)] = None,
+    lead_time_ms: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None,
     if_match: IfMatch = None,
     content_type: Annotated[str, Header()] = "application/octet-stream",
 ) -> VersionWire:

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from starlette.exceptions import HTTPException
 
 from app.errors import (
@@ -95,6 +95,18 @@ def install_problem_handlers(app: FastAPI) -> None:
             "The database does not answer; nothing was changed.",
             headers={"Retry-After": "2"},
         )
+
+    @app.exception_handler(DataError)
+    def _unstorable(request: Request, error: DataError) -> JSONResponse:
+        structlog.get_logger().info("value refused by the database", error=str(error.orig))
+        return _problem(request, 422, "value-refused", "A value that was sent cannot be stored; nothing was changed.")
+
+    @app.exception_handler(IntegrityError)
+    def _raced(request: Request, error: IntegrityError) -> JSONResponse:
+        # What is there already is refused by name; this is only for two requests at the very same moment.
+        structlog.get_logger().info("raced", error=str(error.orig))
+        detail = "Another request changed the same thing at the same moment; nothing was changed here, try again."
+        return _problem(request, 409, "raced", detail)
 
     @app.exception_handler(Exception)
     def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -14,7 +14,7 @@ from app.api.schemas import Page, SliceWire, VolumeWire
 from app.api.wires import slice_wires, volume_wire
 from app.db.models import Project
 from app.errors import EmptyBody, ProjectSettingRefused
-from app.names import AnnotationKind, Split
+from app.names import UNLABELLED, AnnotationKind, Split
 from app.outbox import unit_of_work
 from app.services import ground_truth, projects, volumes
 from app.services.volumes import IngestedMask, IngestedVolume, VolumeDraft
@@ -165,9 +165,12 @@ def _value_map(text: str) -> dict[int, int] | None:
     if not text:
         return None
     try:
-        return {int(value): int(to) for value, to in json.loads(text).items()}
+        values = {int(value): int(to) for value, to in json.loads(text).items()}
     except (ValueError, TypeError, AttributeError):
-        raise ProjectSettingRefused("mask values", "a JSON object of whole numbers", text) from None
+        values = {0: -1}
+    if any(not 0 <= to <= UNLABELLED for to in values.values()):
+        raise ProjectSettingRefused("mask values", "a JSON object of whole numbers, classes at the right", text)
+    return values
 
 
 def _attributes(text: str) -> dict[str, Any]:

@@ -57,8 +57,8 @@ def create_project(session: Session, draft: ProjectDraft) -> Project:
     """A new project; everything about it is checked here, so that no round can fail for it later."""
     if not _SLUG.fullmatch(draft.slug):
         raise ProjectSettingRefused("slug", "1 to 100 lower-case letters, digits and hyphens", draft.slug)
-    if not draft.name.strip():
-        raise ProjectSettingRefused("name", "not empty", draft.name)
+    if not draft.name.strip() or not draft.name.isprintable():
+        raise ProjectSettingRefused("name", "printable and not empty", draft.name)
     if draft.strategy not in STRATEGIES:
         raise UnknownStrategy(draft.strategy, sorted(STRATEGIES))
     if not 0 <= draft.seed < 2**31:
@@ -131,8 +131,8 @@ def _check_label_schema(classes: Sequence[LabelClass]) -> None:
     for each in classes:
         if not 0 <= each.value < UNLABELLED:
             raise LabelSchemaRefused(f"has the value {each.value}; values go from 0 to 254, 255 means unlabelled")
-        if not each.name.strip():
-            raise LabelSchemaRefused(f"has no name for value {each.value}")
+        if not each.name.strip() or not each.name.isprintable():
+            raise LabelSchemaRefused(f"has no printable name for value {each.value}")
         if not _COLOR.fullmatch(each.color):
             raise LabelSchemaRefused(f"has the colour {each.color!r}; colours are written #rrggbb")
 

@@ -174,3 +174,10 @@ def test_a_nifti_covers_several_slices(service: Service, slice_: dict[str, Any])
         refused = service.http.put(path, params={"kind": "scribble"}, content=body, headers={"If-Match": etag})
         assert refused.status_code == status, refused.text
     assert service.http.get(path).headers["etag"] == down.headers["etag"], "all of a refused volume is refused"
+
+
+def test_words_that_no_database_can_hold_are_refused(service: Service, slice_: dict[str, Any]) -> None:
+    assert submit(service, slice_, packed(scribble()), lead_time_ms=2**40).status_code == 422
+    answer = submit(service, slice_, packed(scribble()), annotator="nul\0")
+    # SQLite can hold it, PostgreSQL cannot; neither may answer 5xx.
+    assert answer.status_code in {201, 422}

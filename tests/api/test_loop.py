@@ -7,6 +7,7 @@ import json
 import uuid
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -48,6 +49,9 @@ def test_the_loop_turns_from_proposal_to_proposal(service: Service, make_project
     closed = service.client.get(f"/v1/rounds/{first['id']}")
     assert closed["state"] == "closed"
     assert closed["summary"]["volumes"] == 4
+    by_patient = closed["summary"]["dice_by_patient"]
+    assert len(by_patient) == 2, "two test patients of two volumes each"
+    assert np.mean(list(by_patient.values())) == pytest.approx(closed["summary"]["dice"])
     metrics = list(service.client.items(f"/v1/rounds/{first['id']}/metrics"))
     assert {(each["member"], each["class_value"]) for each in metrics} == {(m, c) for m in (0, None) for c in (1, 2, 3)}
     assert all(each["split"] == "test" and each["hd95_unit"] == "mm" for each in metrics)
@@ -104,6 +108,32 @@ def test_annotators_are_led_through_the_picks_in_order(service: Service, make_pr
     assert [lease["slice"]["id"] for lease in carl] == [order[1]]
     assert service.refusal("POST", "/v1/projects/hearts/leases", json={"n": 9})[0] == 422
     assert service.refusal("DELETE", f"/v1/leases/{anna[0]['id']}") == (410, "lease-gone")
+
+
+def test_a_crowd_never_holds_a_slice_twice(service: Service, make_project: Callable[..., Any]) -> None:
+    make_project(budgets=[100])
+    open_round(service)
+    held: list[str] = []
+
+    def annotate(name: str) -> None:
+        with httpx.Client(base_url=service.url) as http:
+            while (answer := http.post("/v1/projects/hearts/leases", json={"annotator": name})).status_code == 200:
+                lease = answer.json()["items"][0]
+                held.append(lease["slice"]["id"])
+                sent = http.post(
+                    f"/v1/slices/{lease['slice']['id']}/annotations",
+                    params={"kind": "scribble", "annotator": name},
+                    content=packed(np.zeros((40, 48), np.uint8)),
+                    headers={"If-Match": '"0"'},
+                )
+                assert sent.status_code == 201, sent.text
+            assert answer.status_code in {204, 409}, answer.text
+
+    with ThreadPoolExecutor(6) as crowd:
+        for done in [crowd.submit(annotate, f"annotator {number}") for number in range(6)]:
+            done.result()
+    assert len(held) == len(set(held)) == 30
+    assert service.client.get("/v1/projects/hearts")["annotated"] == 30
 
 
 def test_an_expired_lease_frees_its_slice_but_a_late_submission_is_taken(

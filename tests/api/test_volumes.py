@@ -136,6 +136,8 @@ def test_names_and_splits_are_held(service: Service, make_project: Callable[...,
     assert send(service, nifti(GOOD), name=" ").json()["code"] == "project-setting-refused"
     assert send(service, nifti(GOOD), name="v3", axis="3").json()["code"] == "unknown-axis"
     assert send(service, nifti(GOOD), name="v3", attributes="[]").json()["code"] == "project-setting-refused"
+    for values in ("[]", "{", '{"1": 999}', '{"one": 1}'):
+        assert send(service, nifti(GOOD), name="v3", mask_values=values).json()["code"] == "project-setting-refused"
     assert send(service, nifti(GOOD), name="../../v3").status_code == 201, "a name is never a path"
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -50,7 +51,7 @@ def run(work: Work) -> Record:
         work.progress(done, len(judged), f"scoring {volume.patient.code} {volume.name}")
         for member, prediction in _predict(networks, reference, config, device).items():
             metrics += _score(round_, volume, reference, member, prediction, classes)
-    summary = summarise(metrics, members)
+    summary = summarise(metrics, members, {volume.id: volume.patient.code for volume in judged})
 
     def record(session: Session) -> dict[str, Any]:
         opened = rounds.record_evaluation(session, session.get_one(Round, round_.id), metrics, summary)
@@ -59,10 +60,13 @@ def run(work: Work) -> Record:
     return record
 
 
-def summarise(metrics: Sequence[Metric], members: Sequence[Model]) -> dict[str, Any]:
+def summarise(
+    metrics: Sequence[Metric], members: Sequence[Model], patient_of: Mapping[uuid.UUID, str]
+) -> dict[str, Any]:
     """The figures of a round: Dice is the mean over classes, then volumes, then members; a miss counts as 0.
 
-    HD95 averages what could be measured, and the misses stand beside it.
+    By patient: the mean over the patient's volumes, members alike. HD95 averages what could be measured, and the
+    misses stand beside it.
     """
     by_member: dict[int | None, list[Metric]] = defaultdict(list)
     for metric in metrics:
@@ -76,6 +80,10 @@ def summarise(metrics: Sequence[Metric], members: Sequence[Model]) -> dict[str, 
         "volumes": len({metric.volume_id for metric in metrics}),
         "dice": fmean(single) if single else None,
         "dice_by_member": {str(member): value for member, value in dice.items() if member is not None},
+        "dice_by_patient": {
+            code: _mean_dice([row for row in metrics if row.member is not None and patient_of[row.volume_id] == code])
+            for code in sorted(set(patient_of.values()))
+        },
         "dice_ensemble": dice.get(None),
         "dice_best_on_validation": None if best is None else dice.get(best.member),
         "hd95": fmean(hd95) if hd95 else None,
