@@ -23,6 +23,8 @@ from app.services.jobs import queues_to_wake
 from app.settings import Settings, settings
 from app.storage.stores import LocalStore
 
+_ABANDONED_S = 24 * 3600.0  # a blob that nobody finished in a day was left behind by a writer that was killed
+
 WEB = Path(__file__).parent / "web"
 
 
@@ -60,9 +62,11 @@ def open_house(knobs: Settings) -> House:
     """The parts of one service process; its dispatcher is not started yet."""
     knobs.home.mkdir(parents=True, exist_ok=True)
     database = Database(knobs.database)
+    blobs = LocalStore(knobs.blob_folder)
+    blobs.sweep_unfinished(older_than_s=_ABANDONED_S)
     return House(
         settings=knobs,
         database=database,
-        blobs=LocalStore(knobs.blob_folder),
+        blobs=blobs,
         dispatcher=Dispatcher(database, queues_to_wake, WakeSender(make_celery(knobs)), knobs.sweep_s),
     )

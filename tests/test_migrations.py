@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -22,21 +22,22 @@ def test_migrating_again_changes_nothing(database: Database) -> None:
     assert migrate(database) == head_revision()
 
 
+def migrate_at_once(url: str) -> list[str]:
+    """What four starters find that open the database at the same moment."""
+
+    def start(_number: int) -> str:
+        database = Database(url)
+        revision = migrate(database)
+        database.dispose()
+        return revision
+
+    with ThreadPoolExecutor(4) as starters:
+        return list(starters.map(start, range(4)))
+
+
 def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'new.db'}"
-    found: list[str] = []
-
-    def start() -> None:
-        database = Database(url)
-        found.append(migrate(database))
-        database.dispose()
-
-    threads = [threading.Thread(target=start) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [head_revision()] * 4
+    assert migrate_at_once(url) == [head_revision()] * 4
 
 
 def test_postgres_processes_that_start_at_once_migrate_once() -> None:
@@ -47,18 +48,7 @@ def test_postgres_processes_that_start_at_once_migrate_once() -> None:
     except psycopg.OperationalError as error:
         pytest.skip(f"no PostgreSQL on this machine ({str(error).splitlines()[0]})")
     url = POSTGRES_SERVER.rsplit("/", 1)[0] + "/nextslice_test_migrate"
-    found: list[str] = []
-
-    def start() -> None:
-        database = Database(url)
-        found.append(migrate(database))
-        database.dispose()
-
-    threads = [threading.Thread(target=start) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    found = migrate_at_once(url)
     with psycopg.connect(POSTGRES_SERVER, autocommit=True) as connection:
         connection.execute("DROP DATABASE nextslice_test_migrate WITH (FORCE)")
     assert found == [head_revision()] * 4
