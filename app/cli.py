@@ -95,12 +95,18 @@ def import_dataset(
     budgets: Annotated[str, typer.Option(help="Cumulative percent, comma-separated.")] = "2,3,4,5",
     preset: Annotated[str, typer.Option(help="Training protocol.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Of the split, where the data set has none, and of the project.")] = 0,
+    axis: Annotated[int | None, typer.Option(help="Axis of the files to cut slices along: 0, 1 or 2.")] = None,
+    untouched: Annotated[bool, typer.Option(help="Keep DICOM files with all that they say of people.")] = False,
     url: Url = "",
 ) -> None:
     """Take a data set into a project."""
     from app.datasets.registry import list_dataset
+    from app.datasets.upload import Privacy
+    from app.formats.deidentify import PROFILE, removed_words
+    from app.storage.secret_key import pseudonym_key
 
-    listing = list_dataset(name, path, seed=seed)
+    privacy = Privacy(pseudonym_key(settings(), project), untouched)
+    listing = list_dataset(name, path, seed=seed, key=privacy.key)
     with _service(url, settings(), ()) as client, _progress() as tell:
         if client.find_project(project) is None:
             client.post(
@@ -117,17 +123,21 @@ def import_dataset(
                 },
             )
         imported = import_listing(
-            client, project, listing, lambda done, total, message: tell(done / max(total, 1), message)
+            client, project, listing, lambda done, total, message: tell(done / max(total, 1), message), privacy, axis
         )
         found = client.get(f"/v1/projects/{project}")
     for split, counts in listing.counts().items():
         out.print(
             f"{split}: {counts['patients']} patients, {counts['volumes']} volumes, {found['slices'][split]} slices"
         )
+    for remark in listing.remarks:
+        out.print(f"note: {remark}")
     for problem in listing.problems:
         out.print(f"left out: {problem.name}: {problem.reason}")
     for volume, remark in imported.remarks:
         out.print(f"note: {volume}: {remark}")
+    if imported.removed is not None:
+        out.print(f"de-identified ({PROFILE}): {removed_words(imported.removed)}")
     for volume, reason in imported.refused:
         out.print(f"refused: {volume}: {reason}")
     if imported.refused:

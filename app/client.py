@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
 from app.datasets.records import DatasetListing, LabelClass, VolumeSource
-from app.datasets.upload import prepare_upload
+from app.datasets.upload import PreparedVolume, Privacy, prepare_upload
 from app.errors import InvalidInput, RequestRefused, ServiceUnreachable, TooLarge
 from app.names import JobState
 
@@ -69,34 +71,30 @@ class Client:
         return found
 
     def upload_volume(
-        self, project: str, volume: VolumeSource, classes: tuple[LabelClass, ...]
+        self,
+        project: str,
+        volume: VolumeSource,
+        classes: tuple[LabelClass, ...],
+        privacy: Privacy | None = None,
+        axis: int | None = None,
     ) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Send one volume of a data set with its masks; gives back what was made of it, and remarks for people."""
-        prepared = prepare_upload(volume, classes)
-        fields = {
-            "patient": volume.patient,
-            "name": volume.name,
-            "group": volume.group,
-            "split": volume.split,
-            "attributes": json.dumps(dict(volume.attributes)),
-        }
-        if prepared.unlabelled_value is not None:
-            fields["unlabelled_value"] = str(prepared.unlabelled_value)
-        if prepared.mask_values is not None:
-            fields["mask_values"] = json.dumps({str(value): to for value, to in prepared.mask_values.items()})
-        if prepared.axis is not None:
-            fields["axis"] = str(prepared.axis)
-        files = {
-            field: (file.name, file.content)
-            for field, file in (
-                ("image", prepared.image),
-                ("full_mask", prepared.full_mask),
-                ("scribble_mask", prepared.scribble_mask),
-            )
-            if file is not None
-        }
-        path = f"/v1/projects/{project}/volumes"
-        return self._answer("POST", path, data=fields, files=files).json(), prepared.remarks
+        with ExitStack() as open_files:
+            scratch = Path(open_files.enter_context(TemporaryDirectory(prefix="nextslice-")))
+            prepared = prepare_upload(volume, classes, scratch, privacy or Privacy(), axis)
+            files = {
+                field: (file.name, open_files.enter_context(file.path.open("rb")))
+                for field, file in (
+                    ("image", prepared.image),
+                    ("full_mask", prepared.full_mask),
+                    ("scribble_mask", prepared.scribble_mask),
+                    ("original", prepared.original),
+                )
+                if file is not None
+            }
+            path = f"/v1/projects/{project}/volumes"
+            answer = self._answer("POST", path, data=_volume_fields(volume, prepared), files=files)
+            return answer.json(), prepared.remarks
 
     def wait_for_job(self, job_id: str, report: Report) -> dict[str, Any]:
         """The finished job; raises RequestRefused with its error when it did not succeed."""
@@ -141,14 +139,26 @@ class Client:
 
 @dataclass
 class Imported:
-    """What came of an import: (volume, sentence) of what was refused, and of what is worth knowing."""
+    """What came of an import: (volume, sentence) of what was refused, and of what is worth knowing.
+
+    `removed` counts what was taken out of DICOM files, by attribute; None where there was none to clean.
+    """
 
     refused: list[tuple[str, str]] = field(default_factory=list)
     remarks: list[tuple[str, str]] = field(default_factory=list)
+    removed: Counter[str] | None = None
 
 
-def import_listing(client: Client, project: str, listing: DatasetListing, report: Report) -> Imported:
+def import_listing(
+    client: Client,
+    project: str,
+    listing: DatasetListing,
+    report: Report,
+    privacy: Privacy | None = None,
+    axis: int | None = None,
+) -> Imported:
     """Send the volumes that the project does not have yet; one that is refused does not keep the others out."""
+    privacy = privacy or Privacy()
     present = {(each["patient"], each["name"]) for each in client.items(f"/v1/projects/{project}/volumes")}
     imported = Imported()
     for done, volume in enumerate(listing.volumes):
@@ -157,11 +167,12 @@ def import_listing(client: Client, project: str, listing: DatasetListing, report
         if (volume.patient, volume.name) in present:
             continue
         try:
-            _, remarks = client.upload_volume(project, volume, listing.classes)
+            _, remarks = client.upload_volume(project, volume, listing.classes, privacy, axis)
         except (RequestRefused, InvalidInput, TooLarge) as refusal:
             imported.refused.append((name, str(refusal)))
         else:
             imported.remarks += [(name, remark) for remark in remarks]
+    imported.removed = privacy.removed
     return imported
 
 
@@ -176,6 +187,23 @@ def connect(url: str) -> Iterator[Client]:
     with Client(url) as client:
         client.get("/v1/version")
         yield client
+
+
+def _volume_fields(volume: VolumeSource, prepared: PreparedVolume) -> dict[str, str]:
+    fields = {
+        "patient": volume.patient,
+        "name": volume.name,
+        "group": volume.group,
+        "split": volume.split,
+        "attributes": json.dumps(dict(volume.attributes)),
+    }
+    if prepared.unlabelled_value is not None:
+        fields["unlabelled_value"] = str(prepared.unlabelled_value)
+    if prepared.mask_values is not None:
+        fields["mask_values"] = json.dumps({str(value): to for value, to in prepared.mask_values.items()})
+    if prepared.axis is not None:
+        fields["axis"] = str(prepared.axis)
+    return fields
 
 
 def _refusal(answer: httpx.Response) -> RequestRefused:

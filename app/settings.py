@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     job_attempts: int = Field(default=3, ge=1, description="A job whose worker died is taken up so often in all.")
     annotation_lease_s: float = Field(default=1800.0, gt=0, description="How long a slice is held for one annotator.")
     max_upload_bytes: int = Field(default=1 << 30, gt=0, description="Largest upload accepted, bytes.")
+    pseudonym_key: str = Field(
+        default="", repr=False, description="Secret that pseudonyms are made with; empty: a file in `home`."
+    )
+    import_root: Path | None = Field(default=None, description="Folder whose content may be imported by path.")
     torch_threads: int = Field(default=0, ge=0, description="Threads of a worker's torch; 0: torch decides.")
     weights_folder: Path | None = Field(
         default=None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 from fastapi import APIRouter, File, Form, Query, Response, UploadFile
 from fastapi.responses import StreamingResponse
@@ -40,6 +40,9 @@ def add_volume(
     axis: Annotated[int | None, Form(description="Axis of the file to cut slices along.")] = None,
     full_mask: Annotated[UploadFile | None, File(description="Dense ground truth, for the oracle only.")] = None,
     scribble_mask: Annotated[UploadFile | None, File(description="Scribbles, for the oracle only.")] = None,
+    original: Annotated[
+        UploadFile | None, File(description="What the image was converted from; kept in its place.")
+    ] = None,
     unlabelled_value: Annotated[int | None, Form(description="What the scribble file calls unlabelled.")] = None,
     mask_values: Annotated[
         str, Form(description='JSON object: value in the full mask -> class, e.g. {"255": 1}.')
@@ -49,7 +52,8 @@ def add_volume(
     with house.database.reading() as session:
         classes = projects.class_values(projects.find_project(session, project))
     draft = VolumeDraft(patient, split, name, group, _attributes(attributes), axis)
-    ingested = volumes.ingest_volume(house.blobs, _content(image), image.filename or "image", axis)
+    kept = None if original is None else (_file(original), original.filename or "original")
+    ingested = volumes.ingest_volume(house.blobs, _file(image), image.filename or "image", axis, kept)
     geometry = ingested.image.geometry
     masks = [
         volumes.ingest_mask(house.blobs, _content(file), file.filename or kind, geometry, kind, classes, value_map)
@@ -84,7 +88,9 @@ def read_original(volume: str, house: TheHouse, session: Reading) -> StreamingRe
     """The file as it was taken in."""
     found = volumes.find_volume(session, volume)
     headers = {"ETag": f'"{found.original_sha256}"', "Cache-Control": _FOREVER}
-    return StreamingResponse(house.blobs.stream(found.original_key), headers=headers, media_type="application/gzip")
+    return StreamingResponse(
+        house.blobs.stream(found.original_key), headers=headers, media_type=_media_type(found.original_name)
+    )
 
 
 @router.get("/volumes/{volume}/slices")
@@ -143,6 +149,12 @@ def gzip_answer(body: bytes, takes_gzip: bool, headers: dict[str, str]) -> Respo
     return Response(body, media_type="application/octet-stream", headers=headers | {"Vary": "Accept-Encoding"})
 
 
+def _media_type(name: str) -> str:
+    if name.lower().endswith(".gz"):
+        return "application/gzip"
+    return "application/zip" if name.lower().endswith(".zip") else "application/octet-stream"
+
+
 def _record(
     house: House, project: str, draft: VolumeDraft, ingested: IngestedVolume, masks: list[IngestedMask]
 ) -> VolumeWire:
@@ -154,11 +166,14 @@ def _record(
         return volume_wire(volume, ground_truth.ground_truth_kinds(session, [volume.id])[volume.id])
 
 
-def _content(file: UploadFile) -> bytes:
-    content = file.file.read()
-    if not content:
+def _file(file: UploadFile) -> BinaryIO:
+    if not file.size:
         raise EmptyBody(f"the file {file.filename!r}")
-    return content
+    return file.file
+
+
+def _content(file: UploadFile) -> bytes:
+    return _file(file).read()
 
 
 def _value_map(text: str) -> dict[int, int] | None:

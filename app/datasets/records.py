@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.formats.files import read_image, read_mask
+from app.errors import SegmentsOverlap
+from app.formats.dicom import DicomVolume, load_dicom_volume
+from app.formats.dicom_seg import Segmentation, load_segmentation
+from app.formats.files import choose_dicom_volume, read_image, read_mask
+from app.formats.frames import list_frames
+from app.formats.voxels import to_image
 from app.storage.masks import UNLABELLED
 
 if TYPE_CHECKING:
@@ -42,12 +47,21 @@ class LabelClass:
 
 
 @dataclass(frozen=True)
+class SegmentationSource:
+    """A DICOM segmentation of a volume; `values` takes its segment numbers to the values of the schema."""
+
+    header: Segmentation
+    values: Mapping[int, int]
+
+
+@dataclass(frozen=True)
 class VolumeSource:
     """One volume as it lies on disk. Paths are files, or folders where a format keeps one slice a file.
 
     `unlabelled_value` is how the scribble file says "unlabelled"; `mask_values` takes the values of the full mask to
     the values of the schema, None where they are the same. `part` names the volume in a folder that holds several,
-    `full_part` and `scribble_part` the masks in files that hold several arrays.
+    `full_part` and `scribble_part` the masks in files that hold several arrays. `dicom` is what was found in a DICOM
+    folder, so that it need not be searched again, and `segmentations` are its dense mask in files of the same kind.
     """
 
     patient: str
@@ -62,6 +76,8 @@ class VolumeSource:
     part: str = ""
     full_part: str = ""
     scribble_part: str = ""
+    dicom: DicomVolume | None = None
+    segmentations: tuple[SegmentationSource, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -75,12 +91,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class DatasetListing:
-    """A data set: suggested classes (background first), volumes ordered by patient, and what was left out."""
+    """A data set: suggested classes (background first), volumes ordered by patient, and what was left out.
+
+    `remarks` are sentences about the whole of it that a person should know.
+    """
 
     name: str
     classes: tuple[LabelClass, ...]
     volumes: tuple[VolumeSource, ...]
     problems: tuple[Problem, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def patients(self, split: str) -> tuple[str, ...]:
         """The patients of a split, in order."""
@@ -103,17 +123,51 @@ def suggest_class(value: int, name: str) -> LabelClass:
     return LabelClass(value, name, colour)
 
 
+def find_dicom(volume: VolumeSource) -> DicomVolume | None:
+    """The DICOM series that a volume is read from, or None where it is of another format; raises `NotAnImage`."""
+    if volume.dicom is not None or not volume.image.is_dir() or list_frames(volume.image):
+        return volume.dicom
+    return choose_dicom_volume(volume.image, volume.part)
+
+
 def read_volume_image(volume: VolumeSource, axis: int | None = None) -> Image3D:
     """The image of a volume; raises the image errors of its format."""
+    if volume.dicom is not None:
+        return to_image(load_dicom_volume(volume.dicom), 2 if axis is None else axis)
     return read_image(volume.image, axis=axis, part=volume.part)
+
+
+def has_full_mask(volume: VolumeSource) -> bool:
+    """Whether a volume comes with a dense mask."""
+    return volume.full_mask is not None or bool(volume.segmentations)
 
 
 def read_full_mask(volume: VolumeSource, geometry: Geometry) -> NDArray[np.uint8] | None:
     """The dense (Z, H, W) mask in the schema's values, or None where the volume has none; raises the mask errors."""
+    if volume.segmentations:
+        return _merged_segmentations(volume, geometry)
     if volume.full_mask is None:
         return None
-    image = (volume.image, volume.part)
-    return read_mask(volume.full_mask, geometry, value_map=volume.mask_values, part=volume.full_part, image=image)
+    dicom = find_dicom(volume) if volume.full_mask.is_dir() else None
+    return read_mask(volume.full_mask, geometry, value_map=volume.mask_values, part=volume.full_part, dicom=dicom)
+
+
+def _merged_segmentations(volume: VolumeSource, geometry: Geometry) -> NDArray[np.uint8]:
+    import numpy as np
+
+    merged: NDArray[np.uint8] | None = None
+    for source in volume.segmentations:
+        mask = load_segmentation(source.header, volume.dicom, geometry, source.values)
+        if merged is None:
+            merged = mask
+            continue
+        both = (merged != 0) & (mask != 0) & (merged != mask)
+        if both.any():
+            z, y, x = (int(index) for index in np.argwhere(both)[0])
+            raise SegmentsOverlap((z, y, x), int(merged[z, y, x]), int(mask[z, y, x]))
+        np.maximum(merged, mask, out=merged)
+    assert merged is not None
+    return merged
 
 
 def read_scribble_mask(

@@ -19,27 +19,32 @@ from app.errors import DatasetUnreadable, UnknownDataset
 
 Fractions = tuple[float, float, float]
 
-# Each takes (path, seed, fractions); those with published splits need neither of the two.
-_IMPORTERS: dict[str, Callable[[Path, int, Fractions], DatasetListing]] = {
-    "acdc": lambda path, _seed, _fractions: list_acdc(path),
-    "acdc-h5": lambda path, _seed, _fractions: list_acdc_h5(path),
-    "chaos": lambda path, _seed, _fractions: list_chaos_ct(path),
-    "chaos-mr": lambda path, seed, fractions: list_chaos_mr(path, seed=seed, fractions=fractions),
-    "davis": lambda path, _seed, _fractions: list_davis(path),
-    "decathlon": lambda path, seed, fractions: list_folder(path, seed=seed, fractions=fractions, name="decathlon"),
-    "dicom": lambda path, seed, fractions: list_dicom(path, seed=seed, fractions=fractions),
-    "mscmr": lambda path, _seed, _fractions: list_mscmr(path),
-    "nifti": lambda path, seed, fractions: list_folder(path, seed=seed, fractions=fractions),
-    "phantom": lambda path, seed, _fractions: list_phantoms(path, seed=seed),
+# Each takes (path, seed, fractions, key of the pseudonyms); those with published splits need none but the first.
+_IMPORTERS: dict[str, Callable[[Path, int, Fractions, bytes], DatasetListing]] = {
+    "acdc": lambda path, _seed, _fractions, _key: list_acdc(path),
+    "acdc-h5": lambda path, _seed, _fractions, _key: list_acdc_h5(path),
+    "chaos": lambda path, _seed, _fractions, _key: list_chaos_ct(path),
+    "chaos-mr": lambda path, seed, fractions, _key: list_chaos_mr(path, seed=seed, fractions=fractions),
+    "davis": lambda path, _seed, _fractions, _key: list_davis(path),
+    "decathlon": lambda path, seed, fractions, _key: list_folder(
+        path, seed=seed, fractions=fractions, name="decathlon"
+    ),
+    "dicom": lambda path, seed, fractions, key: list_dicom(path, seed=seed, fractions=fractions, key=key),
+    "mscmr": lambda path, _seed, _fractions, _key: list_mscmr(path),
+    "nifti": lambda path, seed, fractions, _key: list_folder(path, seed=seed, fractions=fractions),
+    "phantom": lambda path, seed, _fractions, _key: list_phantoms(path, seed=seed),
 }
 
 KNOWN_DATASETS = tuple(sorted(_IMPORTERS))
 
 
-def list_dataset(name: str, path: Path, *, seed: int = 0, fractions: Fractions = FRACTIONS) -> DatasetListing:
+def list_dataset(
+    name: str, path: Path, *, seed: int = 0, fractions: Fractions = FRACTIONS, key: bytes = b""
+) -> DatasetListing:
     """The volumes of the data set called `name` in the folder `path`.
 
-    `seed` and `fractions` (train, validation, test) draw a split by patient where the data set has none of its own.
+    `seed` and `fractions` (train, validation, test) draw a split by patient where the data set has none of its own;
+    `key` makes the pseudonyms of people that DICOM files name.
     "phantom" writes its files into `path` first, where they are not there yet.
     Raises `UnknownDataset` and `DatasetUnreadable`.
     """
@@ -47,4 +52,4 @@ def list_dataset(name: str, path: Path, *, seed: int = 0, fractions: Fractions =
         raise UnknownDataset(name, KNOWN_DATASETS)
     if name != "phantom" and not path.is_dir():
         raise DatasetUnreadable(name, str(path), "there is no such folder")
-    return _IMPORTERS[name](path, seed, fractions)
+    return _IMPORTERS[name](path, seed, fractions, key)

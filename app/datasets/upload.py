@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
+import secrets
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.datasets.records import LabelClass, VolumeSource, read_full_mask, read_scribble_mask, read_volume_image
+from app.datasets.originals import keep_original
+from app.datasets.records import (
+    LabelClass,
+    VolumeSource,
+    has_full_mask,
+    read_full_mask,
+    read_scribble_mask,
+    read_volume_image,
+)
 from app.errors import NotAnImage
-from app.formats.nifti import write_nifti
+from app.formats.deidentify import Deidentifier
+from app.formats.nifti import nifti_chunks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,14 +31,15 @@ if TYPE_CHECKING:
     from app.formats.image import Geometry
 
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")
+_GZIP_LEVEL = 1  # it travels once and is packed anew at the other end
 
 
 @dataclass(frozen=True)
 class NamedFile:
-    """A file to send."""
+    """A file to send: what it is called, and where it lies."""
 
     name: str
-    content: bytes
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -33,20 +47,41 @@ class PreparedVolume:
     """What is sent for a volume. `axis` is None where the service may choose it; `remarks` are for people.
 
     `unlabelled_value` and `mask_values` say how to read the masks as they are here, which is not how the data set
-    keeps them where these were converted.
+    keeps them where these were converted; `original` is then what the image was made from.
     """
 
     image: NamedFile
     full_mask: NamedFile | None
     scribble_mask: NamedFile | None
+    original: NamedFile | None
     unlabelled_value: int | None
     mask_values: Mapping[int, int] | None
     axis: int | None
     remarks: tuple[str, ...]
 
 
-def prepare_upload(volume: VolumeSource, classes: tuple[LabelClass, ...]) -> PreparedVolume:
-    """The files of a volume: its own bytes where all are NIfTI, else conversions with the same stored voxels.
+@dataclass(frozen=True)
+class Privacy:
+    """What becomes of people in DICOM files: taken out under a key, unless the untouched series is asked for."""
+
+    key: bytes = b""
+    untouched: bool = False
+
+    @cached_property
+    def cleaner(self) -> Deidentifier | None:
+        """What cleans the files, and counts what it takes out; None where they shall stay untouched."""
+        return None if self.untouched else Deidentifier(self.key or secrets.token_bytes(32))
+
+    @property
+    def removed(self) -> Counter[str] | None:
+        """What was taken out so far, attribute -> times; None where no DICOM file was met."""
+        return self.cleaner.removed if "cleaner" in self.__dict__ and self.cleaner is not None else None
+
+
+def prepare_upload(
+    volume: VolumeSource, classes: tuple[LabelClass, ...], scratch: Path, privacy: Privacy, axis: int | None = None
+) -> PreparedVolume:
+    """The files of a volume: its own where all are NIfTI, else conversions with the same stored voxels in `scratch`.
 
     Raises the image and mask errors of the volume's format.
     """
@@ -54,18 +89,29 @@ def prepare_upload(volume: VolumeSource, classes: tuple[LabelClass, ...]) -> Pre
     if all(path is None or path.name.lower().endswith(_NIFTI_SUFFIXES) for path in paths):
         image, full, scribble = (None if path is None else _as_it_is(path) for path in paths)
         assert image is not None
-        return PreparedVolume(image, full, scribble, volume.unlabelled_value, volume.mask_values, None, ())
-    return _converted(volume, classes)
+        return PreparedVolume(image, full, scribble, None, volume.unlabelled_value, volume.mask_values, axis, ())
+    return _converted(volume, classes, scratch, privacy, axis)
 
 
-def _converted(volume: VolumeSource, classes: tuple[LabelClass, ...]) -> PreparedVolume:
-    image = read_volume_image(volume)
+def _converted(
+    volume: VolumeSource, classes: tuple[LabelClass, ...], scratch: Path, privacy: Privacy, axis: int | None
+) -> PreparedVolume:
+    image = read_volume_image(volume, axis)
     geometry = image.geometry
-    content = write_nifti(image.array, geometry, slope=image.slope, intercept=image.intercept, admit_no_spacing=True)
+    sent = scratch / "image.nii.gz"
+    _write(sent, image.array, geometry, image.slope, image.intercept)
+    full = scribble = None
+    if has_full_mask(volume):
+        full = _mask_file(scratch / "full.nii.gz", read_full_mask(volume, geometry), geometry)
+    if volume.scribble_mask is not None:
+        scribble = _mask_file(scratch / "scribble.nii.gz", read_scribble_mask(volume, geometry, classes), geometry)
+    cleaner = privacy.cleaner if volume.image.is_dir() else None
+    name, original = keep_original(volume, scratch, cleaner)
     return PreparedVolume(
-        image=NamedFile(f"{volume.name}.nii.gz", content),
-        full_mask=_mask_file(f"{volume.name}_mask", read_full_mask(volume, geometry), geometry),
-        scribble_mask=_mask_file(f"{volume.name}_scribble", read_scribble_mask(volume, geometry, classes), geometry),
+        image=NamedFile(f"{volume.name}.nii.gz", sent),
+        full_mask=full,
+        scribble_mask=scribble,
+        original=NamedFile(name, original),
         unlabelled_value=None,
         mask_values=None,
         axis=geometry.axis,
@@ -75,10 +121,23 @@ def _converted(volume: VolumeSource, classes: tuple[LabelClass, ...]) -> Prepare
 
 def _as_it_is(path: Path) -> NamedFile:
     try:
-        return NamedFile(path.name, path.read_bytes())
+        path.open("rb").close()
     except OSError as error:
         raise NotAnImage(path.name, error.strerror or str(error)) from None
+    return NamedFile(path.name, path)
 
 
-def _mask_file(name: str, mask: NDArray[np.uint8] | None, geometry: Geometry) -> NamedFile | None:
-    return None if mask is None else NamedFile(f"{name}.nii.gz", write_nifti(mask, geometry, admit_no_spacing=True))
+def _mask_file(path: Path, mask: NDArray[np.uint8] | None, geometry: Geometry) -> NamedFile | None:
+    if mask is None:
+        return None
+    _write(path, mask, geometry)
+    return NamedFile(path.name, path)
+
+
+def _write(
+    path: Path, stack: NDArray[np.generic], geometry: Geometry, slope: float = 1.0, intercept: float = 0.0
+) -> None:
+    chunks = nifti_chunks(stack, geometry, slope=slope, intercept=intercept, admit_no_spacing=True)
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=0) as file:
+        for chunk in chunks:
+            file.write(chunk)

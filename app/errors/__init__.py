@@ -2,10 +2,10 @@
 
 NextSliceError
 ├── InvalidInput            422  what was sent cannot be used
-│   ├── ImageRefused             NotAnImage, TruncatedImage, WrongDimensions, NonFiniteVoxel, UnsupportedDtype,
-│   │                            PixelsNotExact, UnknownAxis
+│   ├── ImageRefused             NotAnImage (IsSegmentation), TruncatedImage, WrongDimensions, NonFiniteVoxel,
+│   │                            UnsupportedDtype, PixelsNotExact, UnknownAxis
 │   ├── MaskRefused              NotAMask, MaskLengthWrong, NotAPng, ShapeMismatch, AffineMismatch,
-│   │                            UnknownMaskValues, MaskNotIntegral, EmptyMask
+│   │                            UnknownMaskValues, MaskNotIntegral, SegmentsOverlap, EmptyMask
 │   ├── DatasetRefused           UnknownDataset, DatasetUnreadable, VolumesRefused
 │   ├── ProtocolRefused, LabelSchemaRefused, BudgetRefused, ProjectSettingRefused, UnknownStrategy
 │   ├── SupervisionMismatch, MaskIncomplete, EmptyBody
@@ -67,6 +67,9 @@ from app.errors.images import (
     ImageTooLarge as ImageTooLarge,
 )
 from app.errors.images import (
+    IsSegmentation as IsSegmentation,
+)
+from app.errors.images import (
     MaskLengthWrong as MaskLengthWrong,
 )
 from app.errors.images import (
@@ -95,6 +98,9 @@ from app.errors.images import (
 )
 from app.errors.images import (
     PixelsNotExact as PixelsNotExact,
+)
+from app.errors.images import (
+    SegmentsOverlap as SegmentsOverlap,
 )
 from app.errors.images import (
     ShapeMismatch as ShapeMismatch,

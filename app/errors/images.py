@@ -25,6 +25,15 @@ class NotAnImage(ImageRefused):
         super().__init__(f"{name} cannot be read as an image: {reason}.")
 
 
+class IsSegmentation(NotAnImage):
+    """A DICOM segmentation: it is read as the mask of the series that it names, not as an image."""
+
+    code = "is-a-segmentation"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "it is a segmentation, not an image")
+
+
 class TruncatedImage(ImageRefused):
     """The header promises more voxels than the file holds."""
 
@@ -188,6 +197,16 @@ class MaskNotIntegral(MaskRefused):
     def __init__(self, index: Sequence[int], value: float) -> None:
         self.index, self.value = tuple(index), value
         super().__init__(f"The mask holds {value} at {tuple(index)}; every value must be a whole number from 0 to 255.")
+
+
+class SegmentsOverlap(MaskRefused):
+    """Two segments claim one voxel, which a mask of one value a voxel cannot show."""
+
+    code = "segments-overlap"
+
+    def __init__(self, index: Sequence[int], first: int, second: int) -> None:
+        self.index, self.first, self.second = tuple(index), first, second
+        super().__init__(f"Two segments overlap: at voxel {tuple(index)} the mask would be both {first} and {second}.")
 
 
 class EmptyMask(MaskRefused):

@@ -43,8 +43,9 @@ class DicomVolume:
     group: PictureGroup
     pictures: tuple[Picture, ...]
     thickness: float | None
-    description: str
+    modality: str
     patient: str
+    frame_of_reference: str
     remarks: tuple[str, ...]
 
 
@@ -70,15 +71,15 @@ def find_dicom_volumes(folder: Path) -> tuple[tuple[DicomVolume, ...], tuple[Ref
     seen: set[str] = set()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
-            file = read_header(path)
+            found = read_header(path)
         except NotAnImage as error:
             refused.append(RefusedFile(path, str(error)))
             continue
-        if file.pictures[0].instance in seen:
+        if found[0].pictures[0].instance in seen:
             refused.append(RefusedFile(path, f"{path.name} is a copy of a picture that was taken already."))
             continue
-        seen.add(file.pictures[0].instance)
-        files.append(file)
+        seen.add(found[0].pictures[0].instance)
+        files += found
     volumes = [volume for members in _grouped(files) for volume in _volumes(members)]
     return tuple(_named_apart(volumes)), tuple(refused)
 
@@ -145,8 +146,9 @@ def _volumes(files: Sequence[DicomFile]) -> list[DicomVolume]:
             group=first.group,
             pictures=tuple(members),
             thickness=first.thickness,
-            description=first.description,
+            modality=first.modality,
             patient=first.patient,
+            frame_of_reference=first.frame_of_reference,
             remarks=remarks,
         )
         for label, members in parts
@@ -194,31 +196,40 @@ def _decode(pictures: Sequence[Picture], group: PictureGroup, *, scaled: bool) -
     order = sorted(range(len(pictures)), key=lambda index: (pictures[index].path, pictures[index].frame))
     for path, indices in groupby(order, key=lambda index: pictures[index].path):
         members = list(indices)
-        frames = _decode_file(path, [pictures[index].frame for index in members])
-        for index, frame in zip(members, frames, strict=True):
+        decoded = 0
+        for index, frame in zip(members, decode_frames(path, [pictures[each].frame for each in members]), strict=False):
             if frame.shape != shape or (stack is not None and not scaled and frame.dtype != stack.dtype):
                 raise NotAnImage(path.name, f"its pixels decode to {frame.dtype.name} {frame.shape}, unlike the others")
             if stack is None:
                 stack = np.empty((len(pictures), *shape), np.float32 if scaled else frame.dtype)
             picture = pictures[index]
             stack[index] = frame * picture.slope + picture.intercept if scaled else frame
+            decoded += 1
+        if decoded != len(members):
+            raise NotAnImage(path.name, f"it holds {decoded} of the {len(members)} frames that its header announces")
     assert stack is not None
     return stack
 
 
-def _decode_file(path: Path, frames: list[int]) -> list[NDArray[Any]]:
+def decode_frames(path: Path, frames: list[int]) -> Iterator[NDArray[Any]]:
+    """The pixels of some frames of a file, one after the other; raises `NotAnImage` where one cannot be decoded."""
+    from pydicom.misc import is_dicom
     from pydicom.pixels import iter_pixels
 
-    dataset = read_dataset(path, pixels=True)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = list(iter_pixels(dataset, indices=frames))
-    except damage_errors() as error:
-        raise NotAnImage(path.name, f"its pixels cannot be decoded ({first_line(error)})") from None
-    if len(found) != len(frames):
-        raise NotAnImage(path.name, f"it holds {len(found)} of the {len(frames)} frames that its header announces")
-    return found
+    # From the path one frame is held at a time, but that needs a file with its full header.
+    many = len(frames) > 1 and is_dicom(path)
+    source = path if many else read_dataset(path, pixels=True)
+    found = iter_pixels(source, indices=frames)
+    while True:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                frame = next(found, None)
+        except damage_errors() as error:
+            raise NotAnImage(path.name, f"its pixels cannot be decoded ({first_line(error)})") from None
+        if frame is None:
+            return
+        yield frame
 
 
 def _position(

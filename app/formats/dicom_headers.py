@@ -6,16 +6,18 @@ import math
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from app.errors import NotAnImage
+from app.errors import IsSegmentation, NotAnImage
 
 Vector = tuple[float, float, float]
 
+_MOST_FRAMES = 100_000
 _LOOKS_LIKE_DICOM = (".dcm", ".ima", ".dicom")
+_OFTEN_BURNED = frozenset({"US", "ES", "OT", "SC", "XC", "GM", "DOC"})
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,9 @@ class DicomFile:
     group: PictureGroup
     pictures: tuple[Picture, ...]
     thickness: float | None
-    description: str
+    modality: str
     patient: str
+    frame_of_reference: str
     remarks: tuple[str, ...]
 
 
@@ -94,8 +97,11 @@ def read_dataset(path: Path, *, pixels: bool) -> Any:
         raise NotAnImage(path.name, f"it is no sound DICOM file ({first_line(error)})") from None
 
 
-def read_header(path: Path) -> DicomFile:
-    """What a file says of its pictures; raises `NotAnImage` for one without pictures of intensities."""
+def read_header(path: Path) -> tuple[DicomFile, ...]:
+    """What a file says of its pictures, once for each orientation or spacing in it.
+
+    Raises `NotAnImage` for one without pictures of intensities, `IsSegmentation` for one that labels another series.
+    """
     dataset = read_dataset(path, pixels=False)
     try:
         with warnings.catch_warnings():
@@ -105,7 +111,44 @@ def read_header(path: Path) -> DicomFile:
         raise NotAnImage(path.name, f"its DICOM header is damaged ({first_line(error)})") from None
 
 
-def _describe(dataset: Any, path: Path) -> DicomFile:
+def frame_groups(dataset: Any) -> Iterator[list[Any]]:
+    """Of each frame the places where something may be said of it, the nearest first."""
+    frames = max(int(dataset.get("NumberOfFrames") or 1), 1)
+    if frames > _MOST_FRAMES:
+        raise ValueError(f"it announces {frames} frames")
+    shared = _item(dataset, "SharedFunctionalGroupsSequence")
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    for frame in range(frames):
+        yield [per_frame[frame] if frame < len(per_frame) else None, shared, dataset]
+
+
+def read_ground(
+    groups: list[Any],
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None, tuple[float, float] | None]:
+    """Place, orientation and spacing (of rows, of columns) of a frame in mm, None where the file is silent."""
+    place = _find(groups, "PlanePositionSequence", "ImagePositionPatient")
+    orientation = _find(groups, "PlaneOrientationSequence", "ImageOrientationPatient")
+    spacing = _find(groups, "PixelMeasuresSequence", "PixelSpacing")
+    return (
+        None if place is None else _vector(place, 3),
+        None if orientation is None else _vector(orientation, 6),
+        None if spacing is None else _vector(spacing, 2),
+    )
+
+
+def reference_of(groups: list[Any]) -> tuple[str, int | None]:
+    """The instance that a frame was derived from, and which of its frames, counted from 0; "" where it does not say."""
+    for group in groups:
+        derivation = _item(group, "DerivationImageSequence")
+        source = _item(derivation, "SourceImageSequence")
+        if source is not None:
+            number = source.get("ReferencedFrameNumber")
+            number = number[0] if isinstance(number, (list, tuple)) or hasattr(number, "__iter__") else number
+            return str(source.get("ReferencedSOPInstanceUID", "")), None if number is None else int(number) - 1
+    return "", None
+
+
+def _describe(dataset: Any, path: Path) -> tuple[DicomFile, ...]:
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
     if rows < 1 or columns < 1:
         raise NotAnImage(path.name, f"it holds no picture but {_class_name(dataset)}")
@@ -113,27 +156,38 @@ def _describe(dataset: Any, path: Path) -> DicomFile:
     if photometric == "PALETTE COLOR":
         raise NotAnImage(path.name, "its pixels are numbers of a palette, not intensities")
     if str(dataset.get("Modality", "")) == "SEG":
-        raise NotAnImage(path.name, "it is a segmentation, not an image")
-    frames = max(int(dataset.get("NumberOfFrames") or 1), 1)
-    shared = _item(dataset, "SharedFunctionalGroupsSequence")
+        raise IsSegmentation(path.name)
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    pictures, grounds = [], set()
-    for frame in range(frames):
-        groups = [per_frame[frame] if frame < len(per_frame) else None, shared, dataset]
+    pictures, grounds, all_groups = [], [], list(frame_groups(dataset))
+    for frame, groups in enumerate(all_groups):
         pictures.append(_picture(dataset, groups, path, frame))
-        grounds.add(_ground(dataset, groups))
-    if frames > 1 and not per_frame:
+        grounds.append(_ground(dataset, groups))
+    if len(pictures) > 1 and not per_frame:
         pictures = _spread(pictures, dataset)
-    if len(grounds) > 1:
-        raise NotAnImage(path.name, "its frames differ in orientation or spacing")
-    return DicomFile(
-        group=grounds.pop(),
-        pictures=tuple(pictures),
-        thickness=_thickness([per_frame[0] if per_frame else None, shared, dataset]),
-        description=str(dataset.get("SeriesDescription", "")),
-        patient=str(dataset.get("PatientID", "")),
-        remarks=("low intensities are meant to be shown bright (MONOCHROME1)",) if photometric == "MONOCHROME1" else (),
+    return tuple(
+        DicomFile(
+            group=ground,
+            pictures=tuple(picture for picture, its in zip(pictures, grounds, strict=True) if its == ground),
+            thickness=_thickness(all_groups[grounds.index(ground)]),
+            modality=str(dataset.get("Modality", "")),
+            patient=str(dataset.get("PatientID", "") or dataset.get("PatientName", "")),
+            frame_of_reference=str(dataset.get("FrameOfReferenceUID", "")),
+            remarks=tuple(_remarks(dataset, photometric)),
+        )
+        for ground in dict.fromkeys(grounds)
     )
+
+
+def _remarks(dataset: Any, photometric: str) -> Iterator[str]:
+    if photometric == "MONOCHROME1":
+        yield "low intensities are meant to be shown bright (MONOCHROME1)"
+    burned = str(dataset.get("BurnedInAnnotation", "")).upper()
+    if burned == "YES":
+        yield "the file says that text is burned into its pixels, which de-identification leaves as they are"
+    elif burned != "NO" and str(dataset.get("Modality", "")) in _OFTEN_BURNED:
+        yield "pictures of this kind often have text burned into the pixels, and the file does not say that it has none"
+    if str(dataset.get("RecognizableVisualFeatures", "")).upper() == "YES":
+        yield "the file says that a face can be recognised in it"
 
 
 def _class_name(dataset: Any) -> str:

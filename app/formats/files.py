@@ -11,9 +11,9 @@ from app.formats.dicom import DicomVolume, find_dicom_volumes, load_dicom_volume
 from app.formats.frames import list_frames, load_frames, load_mask_frames, natural_key
 from app.formats.hdf5 import load_hdf5
 from app.formats.image import MAX_IMAGE_BYTES, Geometry, Image3D
-from app.formats.metaimage import load_metaimage
+from app.formats.metaimage import load_metaimage, metaimage_data_file
 from app.formats.nifti import load_nifti
-from app.formats.nrrd import load_nrrd
+from app.formats.nrrd import load_nrrd, nrrd_data_file
 from app.formats.voxels import FileVoxels, mask_values, to_image, to_mask
 
 if TYPE_CHECKING:
@@ -75,20 +75,32 @@ def read_mask(
     *,
     value_map: Mapping[int, int] | None = None,
     part: str = "",
-    image: tuple[Path, str] | None = None,
+    dicom: DicomVolume | None = None,
     max_bytes: int = MAX_IMAGE_BYTES,
 ) -> NDArray[np.uint8]:
     """The uint8 (Z, H, W) mask at a path, checked against its image; raises as `load_voxels` and `to_mask` do.
 
     A folder of pictures says nothing of where it lies: its k-th picture belongs to the k-th file of the image, both in
-    order of names. `image` (folder and part) tells which slice that file is; without it the k-th picture is slice k.
+    order of names. `dicom` (what the image was read from) tells which slice that file is; without it the k-th picture
+    is slice k.
     """
     if not path.is_dir():
         return to_mask(load_voxels(path, part=part, max_bytes=max_bytes), geometry, value_map)
     pictures = list_frames(path)
-    if image is not None and image[0].is_dir() and not list_frames(image[0]):
-        pictures = _by_slice(pictures, _dicom_volume(*image), geometry)
+    if dicom is not None:
+        pictures = _by_slice(pictures, dicom, geometry)
     return to_mask(load_mask_frames(pictures, geometry, name=path.name), geometry, value_map)
+
+
+def companion_files(path: Path) -> list[Path]:
+    """The files that a header file of another's voxels (.mhd, .nhdr) names and that lie beside it."""
+    named = {".mhd": metaimage_data_file, ".nhdr": nrrd_data_file}.get(path.suffix.lower())
+    try:
+        name = None if named is None else named(path)
+    except NotAnImage:
+        return []
+    beside = None if name is None else path.parent / name
+    return [beside] if beside is not None and beside.is_file() and beside != path else []
 
 
 def _by_slice(pictures: list[Path], volume: DicomVolume, geometry: Geometry) -> list[Path]:
@@ -108,10 +120,11 @@ def _load_folder(path: Path, part: str, max_bytes: int) -> FileVoxels:
     frames = list_frames(path)
     if frames:
         return load_frames(frames, name=path.name, max_bytes=max_bytes)
-    return load_dicom_volume(_dicom_volume(path, part), max_bytes=max_bytes)
+    return load_dicom_volume(choose_dicom_volume(path, part), max_bytes=max_bytes)
 
 
-def _dicom_volume(path: Path, part: str) -> DicomVolume:
+def choose_dicom_volume(path: Path, part: str = "") -> DicomVolume:
+    """The one volume of a DICOM folder, or the one of that part; raises `NotAnImage` where that is not clear."""
     volumes, _ = find_dicom_volumes(path)
     chosen = [volume for volume in volumes if part in ("", volume.part)]
     if len(chosen) == 1:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.errors import NotAnImage, UnsupportedDtype, WrongDimensions
 from app.formats.image import MAX_IMAGE_BYTES
-from app.formats.payload import announced_bytes, exactly, numbers, read_beside, read_whole, unpack
+from app.formats.payload import announced_bytes, exactly, is_elsewhere, numbers, read_beside, read_whole, unpack
 from app.formats.voxels import FileVoxels
 
 if TYPE_CHECKING:
@@ -47,6 +47,17 @@ def load_metaimage(source: bytes | Path, *, name: str = "", max_bytes: int = MAX
     size = announced_bytes((*shape, channels), dtype.itemsize, name, max_bytes)
     packed = _packed(source, fields, content[header_bytes:], size, name, max_bytes)
     return _placed(fields, shape, channels, exactly(packed, size, name), dtype, name)
+
+
+def metaimage_data_file(path: Path) -> str | None:
+    """The file beside a header that holds its voxels, or None where they are within; raises `NotAnImage`."""
+    try:
+        with path.open("rb") as file:
+            fields, _ = _parse(file.read(_HEADER_LIMIT), path.name)
+    except OSError as error:
+        raise NotAnImage(path.name, error.strerror or str(error)) from None
+    named = fields["elementdatafile"]
+    return None if named.upper() == "LOCAL" or is_elsewhere(named) else named
 
 
 def _parse(content: bytes, name: str) -> tuple[dict[str, str], int]:

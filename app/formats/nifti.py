@@ -6,10 +6,11 @@ import gzip
 import io
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from app.errors import ImageTooLarge, NotAnImage, ShapeMismatch, TruncatedImage, UnsupportedDtype, WrongDimensions
 from app.formats.image import MAX_IMAGE_BYTES, Geometry, Image3D, from_stack, stack_axes
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_FIRST_VOXEL = 352
+_CHUNK_BYTES = 4 * 1024**2
 _RGB = [("R", "u1"), ("G", "u1"), ("B", "u1")]
 _GZIP_START = b"\x1f\x8b"
 _MAX_VOXEL_OFFSET = 64 * 1024**2  # header extensions in front of the voxels; real ones are a few kilobytes
@@ -49,7 +52,7 @@ def read_nifti(
     return to_image(load_nifti(source, name=name, max_bytes=max_bytes), axis)
 
 
-def load_nifti(source: bytes | Path, *, name: str = "", max_bytes: int = MAX_IMAGE_BYTES) -> FileVoxels:
+def load_nifti(source: bytes | Path | BinaryIO, *, name: str = "", max_bytes: int = MAX_IMAGE_BYTES) -> FileVoxels:
     """The stored voxels of a NIfTI file and where they lie; raises as `read_nifti` does for the file itself."""
     name = name or (source.name if isinstance(source, Path) else "The file")
     header, voxels = _read(source, name, max_bytes)
@@ -90,25 +93,47 @@ def write_nifti(
     Where there is no spacing 1 is written, which other software needs, unless `admit_no_spacing`: then 0, from which
     `read_nifti` learns again that there is none. Raises `ShapeMismatch`.
     """
+    content = b"".join(
+        nifti_chunks(stack, geometry, slope=slope, intercept=intercept, admit_no_spacing=admit_no_spacing)
+    )
+    return gzip.compress(content, compresslevel=6, mtime=0) if compress else content
+
+
+def nifti_chunks(
+    stack: NDArray[Any],
+    geometry: Geometry,
+    *,
+    slope: float = 1.0,
+    intercept: float = 0.0,
+    admit_no_spacing: bool = False,
+) -> Iterator[bytes]:
+    """The bytes of `write_nifti`, not compressed, a plane at a time, so that no second volume stands in memory.
+
+    Raises `ShapeMismatch` at the first chunk.
+    """
     import nibabel as nib
     import numpy as np
 
     if stack.shape[:3] != geometry.stack_shape or stack.shape[3:] not in ((), (3,)):
         raise ShapeMismatch(geometry.stack_shape, stack.shape)
-    affine = np.asarray(geometry.affine, dtype=np.float64)
     voxels = from_stack(stack, geometry.axis)
-    if voxels.ndim == 4:
-        voxels = np.ascontiguousarray(voxels, dtype=np.uint8).view(_RGB)[..., 0]
-    image = nib.Nifti1Image(voxels, affine)
-    _place(image, geometry, affine)
-    content = bytearray(image.to_bytes())
-    header = nib.Nifti1Header(bytes(content[:348]), check=False)
-    # Into the finished file, because nibabel would scale the voxels to undo them.
+    colour = voxels.ndim == 4
+    # Only the header is nibabel's work; it needs no voxel but the shape and type of them.
+    dtype = np.dtype(_RGB) if colour else voxels.dtype.newbyteorder("<")
+    image = nib.Nifti1Image(np.broadcast_to(np.zeros((), dtype), voxels.shape[:3]), np.asarray(geometry.affine))
+    _place(image, geometry, np.asarray(geometry.affine, dtype=np.float64))
+    header = image.header
+    header["vox_offset"], header["magic"] = _FIRST_VOXEL, b"n+1"
     header["scl_slope"], header["scl_inter"] = slope, intercept
     if geometry.spacing_mm is None and admit_no_spacing:
         header["pixdim"][1:4] = 0
-    content[:348] = header.binaryblock
-    return gzip.compress(content, compresslevel=6, mtime=0) if compress else bytes(content)
+    yield header.binaryblock + b"\0\0\0\0"
+    for k in range(voxels.shape[2]):
+        plane = voxels[:, :, k]
+        if colour:
+            yield plane.astype(np.uint8).transpose(1, 0, 2).tobytes()
+        else:
+            yield plane.astype(dtype, copy=False).tobytes(order="F")
 
 
 def _place(image: Any, geometry: Geometry, affine: NDArray[np.float64]) -> None:
@@ -134,9 +159,9 @@ def _file_spacing(geometry: Geometry) -> tuple[float, ...]:
     return tuple(spacing.tolist())
 
 
-def _read(source: bytes | Path, name: str, max_bytes: int) -> tuple[_Header, NDArray[Any]]:
+def _read(source: bytes | Path | BinaryIO, name: str, max_bytes: int) -> tuple[_Header, NDArray[Any]]:
     try:
-        with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as raw:
+        with _opened(source) as raw:
             zipped = raw.read(2) == _GZIP_START
             raw.seek(0)
             if not zipped:
@@ -151,15 +176,22 @@ def _read(source: bytes | Path, name: str, max_bytes: int) -> tuple[_Header, NDA
         raise NotAnImage(name, error.strerror or str(error)) from None
 
 
-def _read_stream(stream: io.BufferedIOBase, name: str, max_bytes: int) -> tuple[_Header, NDArray[Any]]:
+def _opened(source: bytes | Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    return source.open("rb") if isinstance(source, Path) else nullcontext(source)
+
+
+def _read_stream(stream: BinaryIO | gzip.GzipFile, name: str, max_bytes: int) -> tuple[_Header, NDArray[Any]]:
     import numpy as np
 
     header = _read_header(stream, name, max_bytes)
     size = int(np.prod(header.shape, dtype=np.int64)) * header.dtype.itemsize
     content = bytearray(size)
     view, filled = memoryview(content), 0
-    while filled < size and (count := stream.readinto(view[filled:])):
-        filled += count
+    while filled < size and (chunk := stream.read(min(size - filled, _CHUNK_BYTES))):
+        view[filled : filled + len(chunk)] = chunk
+        filled += len(chunk)
     if filled < size:
         raise TruncatedImage(name, size, filled)
     stream.read(1)  # to the end of the gzip member, where its checksum is compared
@@ -171,7 +203,7 @@ def _read_stream(stream: io.BufferedIOBase, name: str, max_bytes: int) -> tuple[
     return header, voxels
 
 
-def _read_header(stream: io.BufferedIOBase, name: str, max_bytes: int) -> _Header:
+def _read_header(stream: BinaryIO | gzip.GzipFile, name: str, max_bytes: int) -> _Header:
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 

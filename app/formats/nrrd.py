@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.errors import NotAnImage, UnsupportedDtype, WrongDimensions
 from app.formats.image import MAX_IMAGE_BYTES
-from app.formats.payload import announced_bytes, exactly, numbers, read_beside, read_whole, unpack
+from app.formats.payload import announced_bytes, exactly, is_elsewhere, numbers, read_beside, read_whole, unpack
 from app.formats.voxels import FileVoxels
 
 if TYPE_CHECKING:
@@ -73,6 +73,17 @@ def load_nrrd(source: bytes | Path, *, name: str = "", max_bytes: int = MAX_IMAG
         voxels = np.expand_dims(voxels, 2)
     affine, spacing = _position(fields, axes, name)
     return FileVoxels(name, voxels, affine, spacing)
+
+
+def nrrd_data_file(path: Path) -> str | None:
+    """The file beside a header that holds its voxels, or None where they are within; raises `NotAnImage`."""
+    try:
+        with path.open("rb") as file:
+            fields, _ = _parse(file.read(_HEADER_LIMIT), path.name)
+    except OSError as error:
+        raise NotAnImage(path.name, error.strerror or str(error)) from None
+    named = fields.get("data file", fields.get("datafile"))
+    return None if named is None or is_elsewhere(named) else named
 
 
 def _parse(content: bytes, name: str) -> tuple[dict[str, str], int]:

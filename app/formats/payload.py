@@ -28,12 +28,17 @@ def read_beside(source: bytes | Path, file_name: str, name: str, max_bytes: int)
     """The bytes of the file that a header names; it must lie in the header's own folder. Raises as `read_whole`."""
     if not isinstance(source, Path):
         raise NotAnImage(name, f"its voxels are in another file, {file_name[:100]!r}")
-    if not file_name or PurePath(file_name).name != file_name or "\\" in file_name or "\0" in file_name:
+    if is_elsewhere(file_name):
         raise NotAnImage(name, f"it points outside its folder, to {file_name[:100]!r}")
     path = source.parent / file_name
     if not path.is_file():
         raise NotAnImage(name, f"its voxels should be in {file_name!r}, which is missing")
     return read_whole(path, file_name, max_bytes)
+
+
+def is_elsewhere(file_name: str) -> bool:
+    """Whether a name that a header gives is none of a file in its own folder."""
+    return not file_name or PurePath(file_name).name != file_name or "\\" in file_name or "\0" in file_name
 
 
 def announced_bytes(shape: Sequence[int], item_bytes: int, name: str, max_bytes: int) -> int:

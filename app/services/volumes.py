@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -17,10 +17,11 @@ from sqlalchemy.orm import Session
 from app.db.models import Patient, Project, Slice, Volume
 from app.errors import PatientSplitConflict, ProjectSettingRefused, VolumeExists
 from app.formats.image import Geometry, Image3D
-from app.formats.nifti import read_nifti, read_nifti_mask
+from app.formats.nifti import load_nifti, read_nifti_mask
+from app.formats.voxels import to_image
 from app.names import UNLABELLED, AnnotationKind, Split
 from app.services.lookup import find_row
-from app.storage.blobs import BlobStore, blob_digest
+from app.storage.blobs import CHUNK_BYTES, BlobStore, blob_digest
 from app.storage.masks import check_mask_values, encode_mask
 from app.storage.planes import PlanePack, display_window, store_planes
 
@@ -57,12 +58,29 @@ class IngestedMask:
     mask_key: str
 
 
-def ingest_volume(blobs: BlobStore, content: bytes, file_name: str, axis: int | None = None) -> IngestedVolume:
-    """Read and store an image file; raises what `read_nifti` raises and then has stored nothing."""
-    image = read_nifti(content, name=file_name, axis=axis)
+def ingest_volume(
+    blobs: BlobStore,
+    source: BinaryIO,
+    file_name: str,
+    axis: int | None = None,
+    original: tuple[BinaryIO, str] | None = None,
+) -> IngestedVolume:
+    """Read and store a NIfTI file; raises what `load_nifti` and `to_image` raise and then has stored nothing.
+
+    `original` (content and name) is kept in place of the file where this is only a conversion of it.
+    """
+    image = to_image(load_nifti(source, name=file_name), axis)
+    kept, name = original or (source, file_name)
+    return store_image(blobs, image, kept, name)
+
+
+def store_image(blobs: BlobStore, image: Image3D, original: BinaryIO, name: str) -> IngestedVolume:
+    """Store an image's slices and the file that it was read from; memory: one slice, and one chunk of the file."""
     pack = store_planes(blobs, image.array)
     window = display_window(image.array, image.slope, image.intercept)
-    return IngestedVolume(file_name, blobs.put(content), image, pack, window)
+    original.seek(0)
+    key = blobs.put_stream(iter(lambda: original.read(CHUNK_BYTES), b"")).key
+    return IngestedVolume(name, key, image, pack, window)
 
 
 def ingest_mask(

@@ -6,7 +6,7 @@ import pytest
 
 from app.datasets.acdc_h5 import list_acdc_h5
 from app.datasets.records import read_full_mask, read_scribble_mask, read_volume_image
-from app.datasets.upload import prepare_upload
+from app.datasets.upload import Privacy, prepare_upload
 from app.errors import DatasetUnreadable, ImageTooLarge, NotAnImage, UnsupportedDtype, WrongDimensions
 from app.formats.hdf5 import load_hdf5
 from app.formats.nifti import read_nifti
@@ -38,7 +38,7 @@ def test_image_mask_and_scribble_come_from_one_file(tmp_path: Path) -> None:
     scribble = read_scribble_mask(volume, image.geometry, listing.classes)
     assert np.array_equal(full, ARRAYS["label"])
     assert np.array_equal(scribble, np.where(ARRAYS["scribble"] == 4, 255, ARRAYS["scribble"]))
-    sent = read_nifti(prepare_upload(volume, listing.classes).image.content, axis=2)
+    sent = read_nifti(prepare_upload(volume, listing.classes, tmp_path, Privacy()).image.path, axis=2)
     assert np.array_equal(sent.array, ARRAYS["image"])
     assert sent.geometry.spacing_mm is None
 

@@ -1,0 +1,75 @@
+"""What is kept of a volume as it was taken in: its own file, or one zip where a format keeps a volume in several."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from app.datasets.records import VolumeSource, find_dicom
+from app.errors import NotAnImage
+from app.formats.deidentify import Deidentifier
+from app.formats.files import companion_files
+from app.formats.frames import list_frames, natural_key
+
+_NO_DATE = (1980, 1, 1, 0, 0, 0)  # equal files give equal bytes, which are stored once
+_PART_BYTES = 1024 * 1024
+
+
+def keep_original(volume: VolumeSource, scratch: Path, cleaner: Deidentifier | None) -> tuple[str, Path]:
+    """The name and place of a file that holds what the image was read from; what must be written goes into `scratch`.
+
+    Of a DICOM series it is a zip of its files as `cleaner` leaves them, numbered in the order of their names, because
+    names of files tell names of people; without a cleaner they are untouched. Raises `NotAnImage`.
+    """
+    dicom = find_dicom(volume)
+    if dicom is not None:
+        paths = sorted({picture.path for picture in dicom.pictures}, key=lambda path: natural_key(path.name))
+        target = scratch / "series.zip"
+        if cleaner is None:
+            _zip(target, ((path.name, _reader(path)) for path in paths))
+        else:
+            _zip(target, ((f"{number:06d}.dcm", _cleaned(path, cleaner)) for number, path in enumerate(paths, start=1)))
+        return f"{_file_stem(volume)}.zip", target
+    return _keep(volume.image, scratch / "image.zip", _file_stem(volume))
+
+
+def keep_mask_original(volume: VolumeSource, path: Path, scratch: Path) -> tuple[str, Path]:
+    """The same for a mask of a volume, whose file or folder is `path`."""
+    return _keep(path, scratch / "mask.zip", f"{_file_stem(volume)}_mask")
+
+
+def _keep(path: Path, target: Path, stem: str) -> tuple[str, Path]:
+    files = list_frames(path) if path.is_dir() else [path, *companion_files(path)]
+    if files == [path]:
+        return path.name, path
+    _zip(target, ((file.name, _reader(file)) for file in files))
+    return f"{stem}.zip", target
+
+
+def _zip(target: Path, members: Iterable[tuple[str, Callable[[], Iterable[bytes]]]]) -> None:
+    try:
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+            for name, chunks in members:
+                with archive.open(zipfile.ZipInfo(name, _NO_DATE), "w", force_zip64=True) as member:
+                    for chunk in chunks():
+                        member.write(chunk)
+    except OSError as error:
+        raise NotAnImage(target.name, error.strerror or str(error)) from None
+
+
+def _reader(path: Path) -> Callable[[], Iterable[bytes]]:
+    def chunks() -> Iterable[bytes]:
+        with path.open("rb") as file:
+            while chunk := file.read(_PART_BYTES):
+                yield chunk
+
+    return chunks
+
+
+def _cleaned(path: Path, cleaner: Deidentifier) -> Callable[[], Iterable[bytes]]:
+    return lambda: [cleaner.clean_file(path)]
+
+
+def _file_stem(volume: VolumeSource) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in volume.name) or "volume"
