@@ -1,4 +1,4 @@
-"""The command line: `nextslice up | migrate | import | export | strategies | bench run | bench report`."""
+"""The command line: `nextslice up | migrate | import | export | gc | verify | strategies | bench run | report`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from app import cli_storage
 from app.client import Client, connect, import_listing, label_schema_of
 from app.errors import NextSliceError
 from app.log import configure_logging
@@ -26,6 +27,8 @@ from app.settings import Settings, settings
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 bench = typer.Typer(no_args_is_help=True, help="Whole published experiments, the oracle annotating.")
 app.add_typer(bench, name="bench")
+app.command()(cli_storage.gc)
+app.command()(cli_storage.verify)
 
 out = Console(highlight=False, soft_wrap=True)
 _QUIET_S = 30.0  # without a terminal a line of progress comes this often

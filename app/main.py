@@ -21,7 +21,7 @@ from app.db.session import Database
 from app.outbox import Dispatcher
 from app.services.jobs import queues_to_wake
 from app.settings import Settings, settings
-from app.storage.stores import LocalStore
+from app.storage.stores import open_store
 
 _ABANDONED_S = 24 * 3600.0  # a blob that nobody finished in a day was left behind by a writer that was killed
 
@@ -62,7 +62,7 @@ def open_house(knobs: Settings) -> House:
     """The parts of one service process; its dispatcher is not started yet."""
     knobs.home.mkdir(parents=True, exist_ok=True)
     database = Database(knobs.database)
-    blobs = LocalStore(knobs.blob_folder)
+    blobs = open_store(knobs)
     blobs.sweep_unfinished(older_than_s=_ABANDONED_S)
     return House(
         settings=knobs,

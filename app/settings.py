@@ -25,6 +25,9 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("NEXTSLICE_BROKER_URL", "BROKER_URL", "CELERY_BROKER_URL", "broker_url"),
         description="Celery broker; empty: a folder in `home`.",
     )
+    blob_url: str = Field(
+        default="", description="s3://bucket/prefix, with the usual AWS_* variables; empty: a folder in `home`."
+    )
     host: str = Field(default="127.0.0.1", description="Address the embedded service binds to.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the embedded service listens on.")
     job_lease_s: float = Field(default=20.0, gt=0, description="A worker silent for so long has lost its job, seconds.")

@@ -1,8 +1,9 @@
-"""Databases and brokers for tests: SQLite always, PostgreSQL and Redis where a server answers on this machine."""
+"""Databases, brokers and stores for tests: PostgreSQL and Redis where a server answers on this machine."""
 
 from __future__ import annotations
 
 import io
+import logging
 import os
 import shutil
 import uuid
@@ -10,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import LiteralString
 
+import httpx
 import psycopg
 import pytest
 import redis
+from moto.server import ThreadedMotoServer
 from sqlalchemy.engine import make_url
 
 from app.db.migrate import migrate
@@ -86,6 +89,32 @@ def database(database_url: str) -> Iterator[Database]:
     opened = Database(database_url)
     yield opened
     opened.dispose()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 double that this test run alone uses; it speaks the protocol over a real socket."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line a request is of no use to anybody
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty bucket of this test's own; the environment says where it is and how to sign in."""
+    name = f"nextslice-{uuid.uuid4().hex}"
+    httpx.put(f"{s3_server}/{name}").raise_for_status()
+    for variable, value in (
+        ("AWS_ENDPOINT_URL", s3_server),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "tester"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ):
+        monkeypatch.setenv(variable, value)
+    return name
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from app.log import configure_logging
 from app.names import JobKind, Queue
 from app.outbox import SendingBell
 from app.settings import Settings, settings
-from app.storage.stores import LocalStore
+from app.storage.stores import open_store
 from app.supervisor import die_with_parent, die_with_supervisor
 from worker.runner import Task, Workplace, run_next_job
 from worker.tasks import find_task
@@ -36,7 +36,7 @@ def make_worker(knobs: Settings, find: Callable[[JobKind], Task]) -> Celery:
     def workplace() -> Workplace:
         return Workplace(
             database=Database(knobs.database),
-            blobs=LocalStore(knobs.blob_folder),
+            blobs=open_store(knobs),
             settings=knobs,
             bell=SendingBell(send),
             find_task=find,

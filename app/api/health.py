@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.deps import TheHouse
 from app.db.session import is_reachable
+from app.errors import StoreUnreachable
 
 router = APIRouter(tags=["health"])
 
@@ -48,8 +49,10 @@ def readyz(house: TheHouse, response: Response) -> Readiness:
         is_reachable(house.database)
     except SQLAlchemyError as error:
         parts["database"] = type(error).__name__
-    if not house.settings.blob_folder.is_dir():
-        parts["blobs"] = "the folder is gone"
+    try:
+        house.blobs.check()
+    except StoreUnreachable as error:
+        parts["blobs"] = str(error)
     if not house.dispatcher.is_alive:
         parts["dispatcher"] = "not running"
     ready = all(state == "ok" for state in parts.values())

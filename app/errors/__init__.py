@@ -9,7 +9,7 @@ NextSliceError
 │   ├── DatasetRefused           UnknownDataset, DatasetUnreadable, VolumesRefused
 │   ├── ProtocolRefused, LabelSchemaRefused, BudgetRefused, ProjectSettingRefused, UnknownStrategy
 │   ├── SupervisionMismatch, MaskIncomplete, EmptyBody
-│   └── BadBlobKey, BlobRangeOutside
+│   └── BadBlobKey, BlobRangeOutside, StoreRefused
 ├── NotFound                404  BlobNotFound, PlaneOutside, ProjectNotFound, RecordNotFound, NoAnnotationYet
 ├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, GroundTruthExists,
 │                                GroundTruthMissing, RoundOpen, NothingLeft, RoundStateConflict, RoundPending,
@@ -20,7 +20,8 @@ NextSliceError
 ├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
 ├── UnsupportedMedia        415  MaskTypeRefused
 ├── PreconditionRequired    428  AnnotationPreconditionMissing
-├── Unavailable             503  MissingExtra, BlobDamaged, BrokerUnreachable, ServiceUnreachable
+├── Unavailable             503  MissingExtra, BlobDamaged, StoreUnreachable, BrokerUnreachable,
+│                                ServiceUnreachable
 └── RequestRefused               what a service answered to this house as its client
 
 A class takes facts, keeps them as fields and builds its own sentence; the HTTP status of a branch stands in
@@ -47,6 +48,12 @@ from app.errors.datasets import (
 )
 from app.errors.datasets import (
     PlaneOutside as PlaneOutside,
+)
+from app.errors.datasets import (
+    StoreRefused as StoreRefused,
+)
+from app.errors.datasets import (
+    StoreUnreachable as StoreUnreachable,
 )
 from app.errors.datasets import (
     UnknownDataset as UnknownDataset,

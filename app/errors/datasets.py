@@ -96,3 +96,23 @@ class BlobDamaged(Unavailable):
     def __init__(self, key: str, reason: str) -> None:
         self.key, self.reason = key, reason
         super().__init__(f"The blob {key} is damaged: {reason}.")
+
+
+class StoreRefused(InvalidInput):
+    """An address of a blob store that cannot be one."""
+
+    code = "store-refused"
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        super().__init__(f"{url!r} names no blob store; it is s3://bucket or s3://bucket/prefix.")
+
+
+class StoreUnreachable(Unavailable):
+    """The blob store did not answer, or cannot be written."""
+
+    code = "store-unreachable"
+
+    def __init__(self, store: str, reason: str) -> None:
+        self.store, self.reason = store, reason
+        super().__init__(f"The blob store {store} cannot be used: {reason}.")

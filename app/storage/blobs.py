@@ -31,7 +31,8 @@ class StoredBlob:
 class BlobStore(Protocol):
     """A place for immutable bytes, the same on a disk and on S3. A put that returned survives a power cut.
 
-    Every method raises `BadBlobKey` for a key outside the grammar; those that read raise `BlobNotFound`.
+    Every method raises `BadBlobKey` for a key outside the grammar; those that read raise `BlobNotFound`, and all of
+    them `StoreUnreachable` when the store itself fails.
     """
 
     def put(self, content: bytes) -> str:
@@ -64,6 +65,14 @@ class BlobStore(Protocol):
 
     def iterate(self) -> Iterator[StoredBlob]:
         """All blobs, in no promised order."""
+        ...
+
+    def sweep_unfinished(self, older_than_s: float) -> int:
+        """Remove what killed writers left behind and give back how many pieces that were."""
+        ...
+
+    def check(self) -> None:
+        """Raise `StoreUnreachable` unless the store can be used now."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Blob stores. So far the local one: plain files in a folder, each written whole or not at all."""
+"""The blob store that the settings name, and the local one: plain files, each written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
-from app.errors import BadBlobKey, BlobNotFound, BlobRangeOutside
-from app.storage.blobs import CHUNK_BYTES, StoredBlob, blob_digest, blob_key
+from app.errors import BadBlobKey, BlobNotFound, BlobRangeOutside, StoreUnreachable
+from app.settings import Settings
+from app.storage.blobs import CHUNK_BYTES, BlobStore, StoredBlob, blob_digest, blob_key
+
+
+def open_store(knobs: Settings) -> BlobStore:
+    """The store that the settings name: `NEXTSLICE_BLOB_URL`, or a folder in the service's home."""
+    if knobs.blob_url:
+        from app.storage.s3 import S3Store
+
+        return S3Store(knobs.blob_url)
+    return LocalStore(knobs.blob_folder)
 
 
 class LocalStore:
@@ -113,6 +123,11 @@ class LocalStore:
             except FileNotFoundError:
                 continue
         return removed
+
+    def check(self) -> None:
+        """Raise `StoreUnreachable` unless blobs can be written."""
+        if not os.access(self._unfinished, os.W_OK | os.X_OK):
+            raise StoreUnreachable(str(self.root), "the folder is gone or cannot be written")
 
     def _path(self, key: str) -> Path:
         blob_digest(key)

@@ -21,7 +21,7 @@ from app.embedded import running_service
 from app.names import Queue
 from app.outbox import SilentBell
 from app.settings import Settings
-from app.storage.stores import LocalStore
+from app.storage.stores import open_store
 from worker.runner import Workplace, run_next_job
 from worker.tasks import find_task
 
@@ -43,7 +43,7 @@ class Service:
         """Do every job that waits, in this process, with the real tasks."""
         place = Workplace(
             database=self.database,
-            blobs=LocalStore(self.knobs.blob_folder),
+            blobs=open_store(self.knobs),
             settings=self.knobs,
             bell=SilentBell(),
             find_task=find_task,
