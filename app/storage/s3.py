@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ class S3Store:
         if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
             raise StoreRefused(url)
         self.url = url
+        for name in [name for name, value in os.environ.items() if name.startswith("AWS_") and not value]:
+            del os.environ[name]  # compose files pass what is not set as an empty text, which is no address
         with self._answering():
             self._bucket = Bucket(
                 parts.netloc,

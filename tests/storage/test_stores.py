@@ -212,6 +212,13 @@ def test_an_address_that_names_no_bucket_is_refused(url: str) -> None:
         S3Store(url)
 
 
+def test_variables_without_a_value_are_as_good_as_unset(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "")
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "")
+    store = S3Store(f"s3://{s3_bucket}")
+    assert store.get(store.put(b"here")) == b"here"
+
+
 def test_the_settings_say_which_store(tmp_path: Path, s3_bucket: str) -> None:
     assert isinstance(open_store(Settings(home=tmp_path)), LocalStore)
     assert isinstance(open_store(Settings(home=tmp_path, blob_url=f"s3://{s3_bucket}")), S3Store)
