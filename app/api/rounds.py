@@ -16,7 +16,7 @@ from app.api.schemas import (
     RoundAsked,
     RoundWire,
 )
-from app.api.wires import round_wire
+from app.api.wires import pick_wires, round_wire
 from app.db.models import Metric, Model
 from app.services import oracle, projects, rounds
 
@@ -50,7 +50,7 @@ def read_round(round_: str, session: Reading) -> RoundWire:
 def list_picks(round_: str, session: Reading) -> Page[PickWire]:
     """What the round proposed, in pick order, with the value and the reason of each."""
     picks = rounds.list_picks(session, rounds.find_round(session, round_))
-    return Page(items=[PickWire.model_validate(each) for each in picks])
+    return Page(items=pick_wires(session, picks))
 
 
 @router.get("/rounds/{round_}/metrics")

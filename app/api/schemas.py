@@ -130,6 +130,10 @@ class PickWire(Wire):
     id: uuid.UUID
     round_id: uuid.UUID
     slice_id: uuid.UUID
+    patient: str
+    volume: str
+    index: int
+    depth: int
     order: int
     value: float
     reason: str

@@ -64,10 +64,18 @@ def slice_wires(session: Session, slices: Sequence[Slice]) -> list[SliceWire]:
             shape=(each.volume.height, each.volume.width),
             spacing_mm=None if each.volume.spacing_mm is None else tuple(each.volume.spacing_mm[1:]),
             annotation=tags.get(each.id, slice_annotations.NO_VERSION),
-            proposal=PickWire.model_validate(picks[each.id]) if each.id in picks else None,
+            proposal=_pick_wire(picks[each.id], each) if each.id in picks else None,
         )
         for each in slices
     ]
+
+
+def pick_wires(session: Session, picks: Sequence[Pick]) -> list[PickWire]:
+    """Picks in the given order, each with the place of its slice."""
+    found = {
+        each.id: each for each in session.scalars(select(Slice).where(Slice.id.in_([pick.slice_id for pick in picks])))
+    }
+    return [_pick_wire(pick, found[pick.slice_id]) for pick in picks]
 
 
 def lease_wires(session: Session, leases: Sequence[Lease]) -> list[LeaseWire]:
@@ -99,3 +107,22 @@ def job_wire(session: Session, job: Job) -> JobWire:
     wire.queue_position = jobs.queue_position(session, job)
     wire.time_left_s = jobs.time_left_s(job, database_now(session))
     return wire
+
+
+def _pick_wire(pick: Pick, slice_: Slice) -> PickWire:
+    volume = slice_.volume
+    return PickWire(
+        id=pick.id,
+        round_id=pick.round_id,
+        slice_id=pick.slice_id,
+        patient=volume.patient.code,
+        volume=volume.name,
+        index=slice_.index,
+        depth=volume.depth,
+        order=pick.order,
+        value=pick.value,
+        reason=pick.reason,
+        nearest_slice_id=pick.nearest_slice_id,
+        seed=pick.seed,
+        annotated=pick.annotated,
+    )

@@ -5,6 +5,7 @@ import { packRuns, unpackRuns } from "./core/coding.js";
 
 const DRAFT = "nextslice:draft:";
 const UNSENT = "nextslice:unsent:";
+const KEYS = "nextslice:keys";
 const ANNOTATOR = "nextslice:annotator";
 const DRAFT_LIFE_MS = 60 * 24 * 3600 * 1000;
 
@@ -59,6 +60,15 @@ export function annotatorName() {
 
 export function setAnnotatorName(name) {
   localStorage.setItem(ANNOTATOR, name.trim() || "local");
+}
+
+/** A person's own keys, action -> combinations. */
+export function keptKeys() {
+  return JSON.parse(localStorage.getItem(KEYS) ?? "{}");
+}
+
+export function keepKeys(keys) {
+  localStorage.setItem(KEYS, JSON.stringify(keys));
 }
 
 function keysOf(prefix) {

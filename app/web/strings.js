@@ -136,7 +136,13 @@ export const strings = {
   openMine: "Open mine on top of theirs",
   dropMine: "Keep theirs",
   refusedOnce: "Open it again",
-  otherTab: "This slice is open in another tab; go on there, or close it and reload this page.",
+  otherTab: "This slice is open in another tab. It is read only here, so that the two do not overwrite each other.",
+  takeOver: "Draw here instead",
+  takenOver: "Another tab has taken this slice over; what you drew here is kept and is there now.",
+  copyNeighbour: "Copy from the slice beside",
+  copied: (index) => `Copied from slice ${index + 1}; undo takes it back.`,
+  nothingToCopy: "Neither the slice above nor the one below is annotated.",
+  showUncertainty: "Show where the model is unsure",
   waitingTitle: "Waiting for the service",
   pendingTitle: "The next slices are on their way",
   allDoneTitle: "Nothing is left to annotate",
@@ -151,6 +157,8 @@ export const strings = {
     ["Ctrl + wheel", "zoom at the cursor"],
     ["Middle button or Space, drag", "move the slice"],
     ["Double click", "close the polygon"],
+    ["One finger, pen", "draw; a pen's pressure widens brush and eraser"],
+    ["Two fingers", "zoom and move"],
   ],
   keys: {
     submit: "submit and go to the next slice",
@@ -161,26 +169,47 @@ export const strings = {
     brush: "brush",
     eraser: "eraser",
     fill: "fill area",
-    polygon: "polygon; Enter closes it, Esc drops it",
+    polygon: "polygon",
+    close: "close the polygon",
     smaller: "smaller brush",
     larger: "larger brush",
     fainter: "annotation fainter",
     stronger: "annotation stronger",
     hide: "show or hide the annotation",
     prediction: "show or hide the prediction",
+    uncertainty: "show or hide where the model is unsure",
     accept: "start from the prediction",
+    copy: "copy from the slice above, or else the one below",
     rest: "rest is background",
     preset: "next window preset",
     smooth: "smooth or plain pixels",
     up: "slice above",
     down: "slice below",
-    back: "back to the slice to annotate",
+    back: "drop the polygon, lift the key pen, go back to the slice to annotate",
     zoomIn: "zoom in",
     zoomOut: "zoom out",
     fit: "fit the slice to the screen",
-    classes: "class 1 to 9; 0 is background",
+    press: "put the key pen down or lift it; fills, or sets a corner, with those tools",
+    penUp: "key pen one pixel up",
+    penDown: "key pen one pixel down",
+    penLeft: "key pen one pixel to the left",
+    penRight: "key pen one pixel to the right",
+    penFarUp: "key pen ten pixels up",
+    penFarDown: "key pen ten pixels down",
+    penFarLeft: "key pen ten pixels to the left",
+    penFarRight: "key pen ten pixels to the right",
     help: "this list",
   },
+  classKeys: "class 1 to 9; 0 is background",
+  helpHint: "Every key can be changed; the change is kept for you.",
+  changeKey: "Change",
+  changeKeyOf: (text) => `Change the key of: ${text}`,
+  pressKey: (text) => `Press the new key for: ${text}. Esc leaves it as it is.`,
+  keyChanged: (key, text) => `${key} is now: ${text}.`,
+  keyTaken: (key, text) => `${key} is already: ${text}. Change that one first.`,
+  digitsAreClasses: "The digits choose classes; take another key.",
+  resetKeys: "All keys as shipped",
+  keysReset: "All keys are as shipped.",
 };
 
 /** Fill elements marked data-text (their text) and data-label (name for screen readers and hover). */
@@ -189,7 +218,7 @@ export function applyStrings(root) {
   for (const each of root.querySelectorAll("[data-label]")) {
     const text = find(each.dataset.label);
     each.setAttribute("aria-label", text);
-    each.title = each.dataset.key ? `${text} (${each.dataset.key})` : text;
+    each.title = text;
   }
 }
 

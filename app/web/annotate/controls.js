@@ -3,8 +3,11 @@
 import { byId } from "../dom.js";
 import { strings } from "../strings.js";
 import { TOOLS } from "./desk.js";
+import { Brushes } from "./brushes.js";
+import { KeyPen } from "./keypen.js";
 import { listenToKeys } from "./keys.js";
-import { buildClasses, buildHelp, classesByKey, tell } from "./panel.js";
+import { buildKeySheet } from "./keysheet.js";
+import { buildClasses, classesByKey, tell } from "./panel.js";
 import { Pointer } from "./pointer.js";
 
 const OPACITY_STEP = 0.1;
@@ -14,11 +17,14 @@ let markClass = () => {};
 /** Bind everything on the page. */
 export function bindControls(desk) {
   const { stage } = desk;
-  const pointer = new Pointer(stage, desk);
-  const actions = actionsOf(desk, pointer);
+  const brushes = new Brushes(stage, desk);
+  const keyPen = new KeyPen(stage, desk, brushes);
+  const pointer = new Pointer(stage, desk, brushes);
+  const actions = { ...actionsOf(desk, brushes, keyPen), ...penActions(desk, keyPen) };
+  desk.opened = () => keyPen.forget();
   const schema = classesByKey(desk.project.label_schema);
   markClass = buildClasses(desk.project.label_schema, (value) => desk.chooseClass(value));
-  buildHelp();
+  buildKeySheet();
   listenToKeys(actions, (key) => {
     const chosen = key === 0 ? schema.at(-1) : schema[key - 1];
     if (chosen !== undefined && (key === 0 || chosen.value !== 0)) desk.chooseClass(chosen.value);
@@ -33,7 +39,7 @@ export function bindControls(desk) {
   onInput("level", (value) => desk.choosePreset("", { ...desk.setting, level: value }), "change");
   onInput("zoom", (value) => value > 0 && desk.zoomBy(value / stage.view.zoom), "change");
   byId("preset").addEventListener("change", (event) => event.target.value && desk.choosePreset(Number(event.target.value)));
-  for (const name of ["mask", "prediction", "smooth"]) {
+  for (const name of ["mask", "prediction", "uncertainty", "smooth"]) {
     byId(`show-${name}`).addEventListener("change", (event) => setShow(desk, { [name]: event.target.checked }));
   }
   new ResizeObserver(() => desk.work !== null && stage.draw()).observe(stage.canvas);
@@ -47,7 +53,7 @@ export function showState(desk) {
   setValue("size", tool.size);
   byId("size-shown").textContent = strings.pixels(tool.size);
   setValue("opacity", Math.round(stage.show.opacity * 100));
-  for (const name of ["mask", "prediction", "smooth"]) byId(`show-${name}`).checked = stage.show[name];
+  for (const name of ["mask", "prediction", "uncertainty", "smooth"]) byId(`show-${name}`).checked = stage.show[name];
   stage.canvas.dataset.tool = readOnly ? "none" : tool.name;
   if (work === null) return;
   const unlabelled = desk.count();
@@ -56,7 +62,8 @@ export function showState(desk) {
   setValue("level", Number(desk.setting.level.toPrecision(4)));
   setValue("zoom", Number(stage.view.zoom.toFixed(2)));
   byId("position").textContent = strings.position(viewed.index, work.slice.depth);
-  byId("read-only").hidden = !readOnly;
+  byId("read-only").hidden = !desk.looksElsewhere;
+  byId("copy").disabled = readOnly;
   byId("read-only-text").textContent = strings.readOnly(viewed.index, work.slice.depth);
   byId("undo").disabled = readOnly || work.history.done.length === 0;
   byId("redo").disabled = readOnly || work.history.undone.length === 0;
@@ -68,12 +75,13 @@ export function showState(desk) {
   byId("submit").textContent = work.version === "0" ? strings.submit : strings.submitAgain;
 }
 
-function actionsOf(desk, pointer) {
+function actionsOf(desk, brushes, keyPen) {
   const { stage } = desk;
   const toggle = (name) => () => setShow(desk, { [name]: !stage.show[name] });
   return {
-    ...Object.fromEntries(TOOLS.map((name) => [name, () => desk.chooseTool(name)])),
-    submit: () => desk.submit(),
+    ...Object.fromEntries(TOOLS.map((name) => [name, () => (keyPen.lift(), desk.chooseTool(name))])),
+    submit: () => (keyPen.lift(), desk.submit()),
+    skip: () => desk.skip(),
     undo: () => desk.undo(),
     redo: () => desk.redo(),
     save: () => desk.work !== null && desk.keep(),
@@ -83,15 +91,18 @@ function actionsOf(desk, pointer) {
     stronger: () => setShow(desk, { opacity: Math.min(1, stage.show.opacity + OPACITY_STEP) }),
     hide: toggle("mask"),
     prediction: toggle("prediction"),
+    uncertainty: toggle("uncertainty"),
     smooth: toggle("smooth"),
+    copy: () => desk.work !== null && desk.copyNeighbour(),
     accept: () => desk.work !== null && desk.usePrediction(),
     rest: () => desk.work !== null && desk.project.supervision !== "scribble" && desk.restIsBackground(),
     preset: () => desk.work !== null && desk.nextPreset(),
     up: () => desk.stepped(-1),
     down: () => desk.stepped(1),
-    close: () => pointer.closePolygon(),
+    close: () => brushes.closePolygon(),
     back: () => {
-      if (stage.polygon.length) pointer.dropPolygon();
+      if (stage.polygon.length) brushes.dropPolygon();
+      else if (keyPen.at !== null) keyPen.drop();
       else desk.back();
       tell(null);
     },
@@ -105,6 +116,16 @@ function actionsOf(desk, pointer) {
     help: () => byId("help").showModal(),
     closeHelp: () => byId("help").close(),
   };
+}
+
+function penActions(desk, keyPen) {
+  const moves = { Up: [-1, 0], Down: [1, 0], Left: [0, -1], Right: [0, 1] };
+  const made = { press: () => desk.work !== null && keyPen.press() };
+  for (const [name, [rows, columns]] of Object.entries(moves)) {
+    made[`pen${name}`] = () => desk.work !== null && keyPen.move(rows, columns);
+    made[`penFar${name}`] = () => desk.work !== null && keyPen.move(rows, columns, true);
+  }
+  return made;
 }
 
 function setShow(desk, wanted) {

@@ -2,12 +2,12 @@
 
 import { readAnnotation } from "../api.js";
 import { windowPresets } from "../core/grey.js";
-import { fillRest, replaceAll, BACKGROUND, UNLABELLED } from "../core/mask.js";
+import { copyLabelled, fillRest, Mask, replaceAll, BACKGROUND } from "../core/mask.js";
 import { byId } from "../dom.js";
 import { strings } from "../strings.js";
 import { classesByKey, showCounts, showPresets, tell } from "./panel.js";
 import { loadPlane, prefetchPlanes } from "./planes.js";
-import { loadPrediction } from "./work.js";
+import { findMask, loadPrediction } from "./work.js";
 
 export const TOOLS = ["pen", "brush", "eraser", "fill", "polygon"];
 const SIZE_MOST = 60;
@@ -22,11 +22,19 @@ export class Desk {
     this.tool = { name: "pen", size: 5, value: classesByKey(project.label_schema)[0].value };
     this.setting = null; // window and level
     this.keptAt = 0;
+    this.locked = false; // another tab draws on this slice
     this.changed = () => {};
+    this.opened = () => {};
+    this.skip = () => {};
   }
 
   get readOnly() {
-    return this.work === null || this.viewed.id !== this.work.slice.id;
+    return this.work === null || this.locked || this.looksElsewhere;
+  }
+
+  /** True while a neighbour is on the screen. */
+  get looksElsewhere() {
+    return this.work !== null && this.viewed.id !== this.work.slice.id;
   }
 
   /** Begin with a slice. */
@@ -39,6 +47,7 @@ export class Desk {
     byId("preset").value = "0";
     this.stage.polygon = [];
     this.stage.open(work.plane, work.slice.spacing_mm);
+    this.opened();
     this.showWork();
   }
 
@@ -51,7 +60,7 @@ export class Desk {
   showWork() {
     this.plane = this.work.plane;
     this.stage.setImage(this.plane, this.setting);
-    this.stage.setMask(this.work.mask.pixels);
+    this.stage.setMask(this.work.mask);
     this.showPrediction(this.work.slice);
     this.changed();
   }
@@ -86,7 +95,7 @@ export class Desk {
       if (this.viewed.id !== slice.id) return;
       this.plane = plane;
       this.stage.setImage(plane, this.setting);
-      this.stage.setMask(stored?.pixels ?? new Uint8Array(this.work.mask.pixels.length).fill(UNLABELLED));
+      this.stage.setMask(new Mask(...slice.shape, stored?.pixels ?? null));
       await this.showPrediction(slice);
     } catch (problem) {
       tell(problem.message, { kind: "error" });
@@ -95,7 +104,7 @@ export class Desk {
   }
 
   back() {
-    if (this.readOnly && this.work !== null) {
+    if (this.looksElsewhere) {
       this.viewed = this.work.slice;
       this.showWork();
     }
@@ -103,7 +112,7 @@ export class Desk {
 
   /** A stroke goes on: show it, and keep it now and then in case the page goes away in the middle of it. */
   drawing() {
-    this.stage.setMask(this.work.mask.pixels);
+    this.stage.changed();
     if (performance.now() - this.keptAt > KEEP_EVERY_MS) this.keep();
   }
 
@@ -111,7 +120,7 @@ export class Desk {
   drawn() {
     this.work.touch();
     if (this.work.commit()) this.keep();
-    this.stage.setMask(this.work.mask.pixels);
+    this.stage.changed();
     this.changed();
   }
 
@@ -148,6 +157,30 @@ export class Desk {
     this.drawn();
   }
 
+  /** Draw what the slice above has (or, without any there, the one below) over this one. */
+  async copyNeighbour() {
+    if (this.readOnly) return;
+    try {
+      await this.copyFrom(this.work);
+    } catch (problem) {
+      tell(problem.message, { kind: "error" });
+    }
+  }
+
+  async copyFrom(work) {
+    for (const by of [-1, 1]) {
+      const beside = work.siblings[work.slice.index + by];
+      const stored = beside === undefined ? null : await findMask(beside.id);
+      if (stored === null) continue;
+      if (this.work !== work || this.readOnly) return;
+      copyLabelled(work.mask, stored);
+      this.drawn();
+      tell(strings.copied(beside.index));
+      return;
+    }
+    tell(strings.nothingToCopy, { kind: "error" });
+  }
+
   usePrediction() {
     if (this.readOnly || this.prediction === null) return;
     replaceAll(this.work.mask, this.prediction);
@@ -157,7 +190,7 @@ export class Desk {
   chooseTool(name) {
     this.tool.name = name;
     this.stage.polygon = [];
-    this.stage.draw();
+    this.stage.repaint();
     this.changed();
   }
 

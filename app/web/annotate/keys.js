@@ -1,41 +1,88 @@
-// One table of keys: what the page listens to and what the help shows.
+// One table of keys: what the page listens to, what it shows beside its controls, and what a person made of it.
 
-/** Each: the key as KeyboardEvent.key names it (lower case), with Ctrl or Shift where needed, and the action's name. */
-export const KEYS = [
-  { key: "enter", ctrl: true, action: "submit", shown: "Ctrl+Enter" },
-  { key: "z", ctrl: true, action: "undo", shown: "Ctrl+Z" },
-  { key: "z", ctrl: true, shift: true, action: "redo", shown: "Ctrl+Shift+Z" },
-  { key: "y", ctrl: true, action: "redo", shown: "Ctrl+Y" },
-  { key: "s", ctrl: true, action: "save", shown: "Ctrl+S" },
-  { key: "p", action: "pen", shown: "P" },
-  { key: "b", action: "brush", shown: "B" },
-  { key: "e", action: "eraser", shown: "E" },
-  { key: "f", action: "fill", shown: "F" },
-  { key: "l", action: "polygon", shown: "L" },
-  { key: "[", action: "smaller", shown: "[" },
-  { key: "]", action: "larger", shown: "]" },
-  { key: ",", action: "fainter", shown: "," },
-  { key: ".", action: "stronger", shown: "." },
-  { key: "h", action: "hide", shown: "H" },
-  { key: "o", action: "prediction", shown: "O" },
-  { key: "a", action: "accept", shown: "A" },
-  { key: "r", action: "rest", shown: "R" },
-  { key: "w", action: "preset", shown: "W" },
-  { key: "i", action: "smooth", shown: "I" },
-  { key: "arrowup", action: "up", shown: "↑" },
-  { key: "pageup", action: "up", shown: "Page Up" },
-  { key: "arrowdown", action: "down", shown: "↓" },
-  { key: "pagedown", action: "down", shown: "Page Down" },
-  { key: "escape", action: "back", shown: "Esc" },
-  { key: "enter", action: "close", shown: "Enter" },
-  { key: "+", action: "zoomIn", shown: "+" },
-  { key: "=", action: "zoomIn", shown: "=" },
-  { key: "-", action: "zoomOut", shown: "−" },
-  { key: "home", action: "fit", shown: "Home" },
-  { key: "?", action: "help", shown: "?" },
-];
+import { keptKeys, keepKeys } from "../kept.js";
 
-const SHIFTED_SIGNS = new Set(["?", "+", "["]); // typed with Shift on some keyboards
+/** Action -> its keys as shipped: the key as KeyboardEvent.key names it, lower case, after Ctrl+ and Shift+. */
+const SHIPPED = {
+  submit: ["Ctrl+enter"],
+  skip: ["Ctrl+shift+enter"],
+  undo: ["Ctrl+z"],
+  redo: ["Ctrl+shift+z", "Ctrl+y"],
+  save: ["Ctrl+s"],
+  pen: ["p"],
+  brush: ["b"],
+  eraser: ["e"],
+  fill: ["f"],
+  polygon: ["l"],
+  close: ["enter"],
+  smaller: ["["],
+  larger: ["]"],
+  fainter: [","],
+  stronger: ["."],
+  hide: ["h"],
+  prediction: ["o"],
+  uncertainty: ["u"],
+  accept: ["a"],
+  copy: ["c"],
+  rest: ["r"],
+  preset: ["w"],
+  smooth: ["i"],
+  up: ["arrowup", "pageup"],
+  down: ["arrowdown", "pagedown"],
+  back: ["escape"],
+  zoomIn: ["+", "="],
+  zoomOut: ["-"],
+  fit: ["home"],
+  press: ["d"],
+  penUp: ["shift+arrowup"],
+  penDown: ["shift+arrowdown"],
+  penLeft: ["shift+arrowleft"],
+  penRight: ["shift+arrowright"],
+  penFarUp: ["Ctrl+shift+arrowup"],
+  penFarDown: ["Ctrl+shift+arrowdown"],
+  penFarLeft: ["Ctrl+shift+arrowleft"],
+  penFarRight: ["Ctrl+shift+arrowright"],
+  help: ["?"],
+};
+const NAMES = {
+  arrowup: "↑", arrowdown: "↓", arrowleft: "←", arrowright: "→", pageup: "Page Up", pagedown: "Page Down",
+  escape: "Esc", "-": "−", enter: "Enter", " ": "Space", home: "Home",
+};
+
+/** The keys in force, action -> combinations; a person's own take the place of those shipped. */
+export function keysInForce() {
+  return { ...SHIPPED, ...keptKeys() };
+}
+
+/** A combination as it is shown on a key cap. */
+export function nameOf(combination) {
+  const [, signs, key] = /^((?:(?:Ctrl|shift)\+)*)(.+)$/.exec(combination);
+  return signs.replace("shift", "Shift") + (NAMES[key] ?? key.charAt(0).toUpperCase() + key.slice(1));
+}
+
+/** The combination of an event; null for a sign key by itself and for the digits, which are the classes. */
+export function combinationOf(event) {
+  const key = event.key.toLowerCase();
+  if (["control", "shift", "alt", "meta", "altgraph", "dead", "tab"].includes(key)) return null;
+  const ctrl = event.ctrlKey || event.metaKey;
+  if (!ctrl && /^[0-9]$/.test(key)) return null;
+  // A sign like ? or + is itself typed with Shift on many keyboards.
+  const shift = event.shiftKey && (key.length > 1 || key.toUpperCase() !== key.toLowerCase());
+  return `${ctrl ? "Ctrl+" : ""}${shift ? "shift+" : ""}${key}`;
+}
+
+/** Give an action one key of a person's own; gives the action that has it already, or null when it was done. */
+export function remap(action, combination) {
+  const taken = actionOf(combination);
+  if (taken !== null && taken !== action) return taken;
+  keepKeys({ ...keptKeys(), [action]: [combination] });
+  return null;
+}
+
+/** All keys as shipped again. */
+export function resetKeys() {
+  keepKeys({});
+}
 
 /** Call `actions[name]()`, or `pickClass(0..9)`, for keys that are not being typed into a field. */
 export function listenToKeys(actions, pickClass) {
@@ -47,21 +94,21 @@ export function listenToKeys(actions, pickClass) {
       pickClass(Number(event.key));
       return;
     }
-    const found = KEYS.find((each) => matches(each, event, ctrl));
-    if (found === undefined) return;
+    const combination = combinationOf(event);
+    const action = combination === null ? null : actionOf(combination);
+    if (action === null) return;
     event.preventDefault();
-    actions[found.action]();
+    actions[action]();
   });
 }
 
-function matches(each, event, ctrl) {
-  if (each.key !== event.key.toLowerCase() || Boolean(each.ctrl) !== ctrl) return false;
-  return SHIFTED_SIGNS.has(each.key) || Boolean(each.shift) === event.shiftKey;
+function actionOf(combination) {
+  return Object.entries(keysInForce()).find(([, keys]) => keys.includes(combination))?.[0] ?? null;
 }
 
 // A control that has the focus keeps the keys that it answers to itself.
 function isTaken({ target, key }) {
-  if (target.matches("input[type=text], input[type=number], select, textarea")) return true;
+  if (target.matches("input:not([type=range], [type=checkbox]), select, textarea")) return true;
   if (target.matches("input")) return key.startsWith("Arrow") || key === " " || key === "Home";
   return target.matches("button, a, summary") && (key === "Enter" || key === " ");
 }

@@ -7,10 +7,10 @@ import { applyStrings, strings } from "../strings.js";
 import { bindControls, showState } from "./controls.js";
 import { Desk } from "./desk.js";
 import { cover, showSlice, tell } from "./panel.js";
-import { prefetchPlanes } from "./planes.js";
 import { Sender } from "./sender.js";
 import { Stage } from "./stage.js";
-import { Work } from "./work.js";
+import { TabLock } from "./tabs.js";
+import { prefetchWork, Work } from "./work.js";
 
 const AHEAD = 2; // the slice in hand and the next one, so that it is there at once
 const RENEW_MS = 5 * 60 * 1000;
@@ -23,6 +23,10 @@ class Page {
     this.leases = [];
     this.round = null;
     this.moving = false; // from one slice to the next
+    this.tabs = new TabLock((slice) => {
+      this.keepUnfinished();
+      this.lock(slice, strings.takenOver);
+    });
     this.stage = new Stage(byId("canvas"), project.label_schema);
     this.desk = new Desk(project, this.stage);
     this.desk.changed = () => showState(this.desk);
@@ -87,12 +91,14 @@ class Page {
     setTimeout(() => this.next(), ASK_AGAIN_MS);
   }
 
-  async open(slice) {
+  async open(slice, { claimed = false } = {}) {
     try {
+      const mine = claimed || (await this.tabs.claim(slice.id));
       const work = await Work.load(slice);
-      await this.claimTab(slice.id);
       cover(null);
+      this.desk.locked = false;
       this.desk.open(work);
+      if (!mine) this.lock(slice.id, strings.otherTab);
       if (work.restored) byId("kept").textContent = strings.restored;
       await this.showRound(work);
     } catch (problem) {
@@ -111,7 +117,7 @@ class Page {
   /** Have the slice after this one leased and its pixels here. */
   async lookAhead() {
     await this.lease().catch(() => {});
-    prefetchPlanes(this.leases.map(({ slice }) => slice.id));
+    for (const { slice } of this.leases) prefetchWork(slice);
   }
 
   async submit() {
@@ -164,22 +170,22 @@ class Page {
     tell(stale ? strings.stale : problem.message, { kind: "error", buttons });
   }
 
-  /** One tab for a slice: two of them would overwrite each other's drafts. */
-  async claimTab(slice) {
-    this.freeTab?.();
-    if (navigator.locks === undefined) return; // only where the page is served without TLS to another machine
-    const mine = await new Promise((resolve) => {
-      navigator.locks.request(`nextslice:${slice}`, { ifAvailable: true }, (lock) => {
-        resolve(lock !== null);
-        return lock === null ? undefined : new Promise((free) => (this.freeTab = free));
-      });
-    });
-    if (!mine) tell(strings.otherTab, { kind: "error" });
+  /** Another tab draws on this slice, or has just taken it over. */
+  lock(slice, text) {
+    if (this.desk.work?.slice.id !== slice) return;
+    this.desk.locked = true;
+    this.desk.changed();
+    const takeOver = async () => {
+      tell(null);
+      await this.tabs.claim(slice, true);
+      await this.open(await get(`/v1/slices/${slice}`), { claimed: true });
+    };
+    tell(text, { kind: "error", buttons: [[strings.takeOver, takeOver]] });
   }
 
   keepUnfinished() {
     const { work } = this.desk;
-    if (work !== null && (work.begun || work.mask.changed.size > 0)) this.desk.keep();
+    if (work !== null && !this.desk.locked && (work.begun || work.mask.changed.size > 0)) this.desk.keep();
   }
 
   /** Give back what was not begun, so that others need not wait for it to expire. */

@@ -3,7 +3,6 @@
 import { byId, element, replaceChildren } from "../dom.js";
 import { BACKGROUND, UNLABELLED } from "../core/mask.js";
 import { strings } from "../strings.js";
-import { KEYS } from "./keys.js";
 
 /** The list of classes in the order of their keys: foreground from 1 on, background on 0. */
 export function classesByKey(schema) {
@@ -34,8 +33,7 @@ export function buildClasses(schema, choose) {
 
 /** Pixels of each class and the unlabelled ones. */
 export function showCounts(schema, mask) {
-  const counts = new Uint32Array(256);
-  for (const value of mask.pixels) counts[value] += 1;
+  const { counts } = mask;
   for (const { value } of schema) byId(`count-${value}`).textContent = counts[value] ? String(counts[value]) : "";
   byId("count-unlabelled").textContent = String(counts[UNLABELLED]);
   return counts[UNLABELLED];
@@ -72,20 +70,4 @@ export function cover(title, text = "") {
   byId("cover").hidden = title === null;
   byId("cover-title").textContent = title ?? "";
   byId("cover-text").textContent = text;
-}
-
-/** Fill the help dialog from the table of keys. */
-export function buildHelp() {
-  const rows = new Map();
-  for (const { action, shown } of KEYS) {
-    if (action in strings.keys) rows.set(action, [...(rows.get(action) ?? []), shown]);
-  }
-  const key = (shown) => element("kbd", {}, shown);
-  const line = (keys, text) =>
-    element("tr", {}, element("th", { scope: "row" }, ...keys), element("td", {}, text));
-  byId("help-rows").append(
-    line([key("0"), "…", key("9")], strings.keys.classes),
-    ...[...rows].map(([action, keys]) => line(keys.map(key), strings.keys[action])),
-    ...strings.gestures.map(([gesture, text]) => line([gesture], text)),
-  );
 }

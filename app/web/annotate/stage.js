@@ -1,15 +1,15 @@
 // The canvas: the slice in its true proportions, the mask, the prediction, the cursor.
+// A frame repaints only what changed: the scaled image is kept, and a stroke touches no more than its own box.
 
 import { pixelAspect, View } from "../core/geometry.js";
 import { paintGrey } from "../core/grey.js";
-import { backgroundPalette, classPalette, findOutlines, paintMask } from "../core/overlay.js";
 import { BACKGROUND } from "../core/mask.js";
+import { backgroundPalette, classPalette, findOutlines, paintMask, uncertaintyPalette } from "../core/overlay.js";
+import { drawHatch, Layer, strokeTwice } from "./layers.js";
 
-const HATCH_PX = 8;
-const HATCH_FILL = "rgb(96 132 170 / 70%)";
-const HATCH_LINE = "rgb(190 214 240 / 90%)";
 const BACKDROP = "#000000";
 const OUTLINE_PX = 2;
+const CURSOR_EDGE_PX = 3;
 const UNKNOWN_COLOUR = "#ffffff"; // a class that the schema no longer has
 
 export class Stage {
@@ -18,14 +18,21 @@ export class Stage {
     this.context = canvas.getContext("2d", { alpha: false });
     this.palette = classPalette(classes);
     this.stencilPalette = backgroundPalette();
+    this.uncertaintyPalette = uncertaintyPalette();
     this.colours = new Map(classes.map(({ value, color }) => [value, color]));
     this.outlines = new Map(); // of the prediction
     this.hatch = this.context.createPattern(drawHatch(), "repeat");
     this.scratch = document.createElement("canvas");
-    this.show = { mask: true, prediction: true, smooth: true, opacity: 0.7 };
+    this.base = document.createElement("canvas"); // the image as it stands on the screen, without anything drawn
+    this.show = { mask: true, prediction: true, uncertainty: false, smooth: true, opacity: 0.7 };
     this.cursor = null; // {x, y, radius} on the screen
+    this.keyPen = null; // {row, column, down}: the pixel of the pen that keys move
     this.polygon = []; // [row, column] points of an unfinished polygon
-    this.drawWanted = false;
+    this.mask = null;
+    this.hasUncertainty = false;
+    this.stale = []; // screen boxes {left, top, right, bottom} to repaint; null: everything
+    this.baseStale = true;
+    this.frameWanted = false;
     this.view = null;
     new ResizeObserver(() => this.resize()).observe(canvas);
   }
@@ -33,10 +40,10 @@ export class Stage {
   /** Begin with a slice of another volume or shape: whole slice in view. */
   open(plane, spacingMm) {
     this.view = new View(plane.shape, pixelAspect(spacingMm));
-    const [height, width] = plane.shape;
-    this.layers = Object.fromEntries(
-      ["image", "mask", "background"].map((name) => [name, new Layer(height, width)]),
-    );
+    const names = ["image", "mask", "background", "uncertainty"];
+    this.layers = Object.fromEntries(names.map((name) => [name, new Layer(...plane.shape)]));
+    this.mask = null;
+    this.hasUncertainty = false;
     this.fit();
   }
 
@@ -52,15 +59,25 @@ export class Stage {
     this.draw();
   }
 
-  setMask(pixels) {
-    this.hasBackground = pixels.includes(BACKGROUND);
-    paintMask(pixels, this.palette, this.layers.mask.words);
-    this.layers.mask.update();
-    if (this.hasBackground) {
-      paintMask(pixels, this.stencilPalette, this.layers.background.words);
-      this.layers.background.update();
-    }
+  /** Show a mask from now on; `changed` paints what was drawn into it since. */
+  setMask(mask) {
+    this.mask = mask;
+    mask.takeDirty();
+    this.paintLayers({ top: 0, left: 0, bottom: mask.height - 1, right: mask.width - 1 });
     this.draw();
+  }
+
+  /** Something was drawn into the mask: show it with the next frame. */
+  changed() {
+    this.request();
+  }
+
+  paintLayers(box) {
+    const { pixels, width } = this.mask;
+    paintMask(pixels, this.palette, this.layers.mask.words, width, box);
+    paintMask(pixels, this.stencilPalette, this.layers.background.words, width, box);
+    this.layers.mask.update(box);
+    this.layers.background.update(box);
   }
 
   /** Show the outlines of a prediction; null: none. */
@@ -69,12 +86,53 @@ export class Stage {
     this.draw();
   }
 
-  /** Paint once before the next frame, however often this is called. */
+  /** Show where the model is unsure: a byte a pixel, 0 sure, 255 most unsure; null: not known. */
+  setUncertainty(pixels) {
+    this.hasUncertainty = pixels !== null;
+    if (pixels !== null) {
+      const [height, width] = this.view.shape;
+      const box = { top: 0, left: 0, bottom: height - 1, right: width - 1 };
+      paintMask(pixels, this.uncertaintyPalette, this.layers.uncertainty.words, width, box);
+      this.layers.uncertainty.update();
+    }
+    this.draw();
+  }
+
+  /** Show the cursor elsewhere; null: nowhere. */
+  moveCursor(cursor) {
+    const shown = this.cursor;
+    this.cursor = cursor;
+    if (this.polygon.length) this.repaint();
+    else if (shown?.radius || cursor?.radius) {
+      for (const each of [shown, cursor]) if (each?.radius) this.stale?.push(boxAround(each));
+      this.request();
+    }
+  }
+
+  /** Paint everything once before the next frame, however often this is called. */
   draw() {
-    if (this.drawWanted || this.view === null) return;
-    this.drawWanted = true;
+    this.stale = null;
+    this.baseStale = true;
+    this.request();
+  }
+
+  /** The same where neither the image nor its place on the screen has changed. */
+  repaint() {
+    this.stale = null;
+    this.request();
+  }
+
+  /** Show the pen that keys move: {row, column, down}; null: not shown. */
+  moveKeyPen(pen) {
+    this.keyPen = pen;
+    this.repaint();
+  }
+
+  request() {
+    if (this.frameWanted || this.view === null) return;
+    this.frameWanted = true;
     requestAnimationFrame(() => {
-      this.drawWanted = false;
+      this.frameWanted = false;
       this.paint();
     });
   }
@@ -88,49 +146,94 @@ export class Stage {
     [this.left, this.top, this.width, this.height] = [left, top, width, height].map((each) => each / ratio);
     this.ratio = ratio;
     if (this.canvas.width !== width || this.canvas.height !== height) {
-      for (const each of [this.canvas, this.scratch]) [each.width, each.height] = [width, height];
+      for (const each of [this.canvas, this.scratch, this.base]) [each.width, each.height] = [width, height];
       this.draw();
     }
   }
 
   paint() {
-    const { context, layers, show, view } = this;
-    const { ratio } = this;
+    const dirty = this.mask?.takeDirty() ?? null;
+    if (dirty !== null) {
+      this.paintLayers(dirty);
+      this.stale?.push(this.boxOf(dirty));
+    }
+    if (this.baseStale) this.paintBase();
+    const box = this.stale === null ? { left: 0, top: 0, right: this.width, bottom: this.height } : union(this.stale);
+    this.stale = [];
+    if (box !== null) this.paintBox(box);
+  }
+
+  paintBase() {
+    const { layers, ratio, show, view } = this;
+    const context = this.base.getContext("2d", { alpha: false });
     context.setTransform(1, 0, 0, 1, 0, 0);
-    context.globalAlpha = 1;
     context.fillStyle = BACKDROP;
-    context.fillRect(0, 0, this.canvas.width, this.canvas.height);
+    context.fillRect(0, 0, this.base.width, this.base.height);
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    const [height, width] = view.size;
-    const place = [view.left, view.top, width, height];
+    const place = [view.left, view.top, view.size[1], view.size[0]];
+    this.tellView();
     context.imageSmoothingEnabled = show.smooth;
     context.imageSmoothingQuality = "high";
     context.drawImage(layers.image.canvas, ...place);
-    context.imageSmoothingEnabled = false; // a mask pixel is one colour with sharp edges
-    if (show.mask) {
+    if (show.uncertainty && this.hasUncertainty) context.drawImage(layers.uncertainty.canvas, ...place);
+    this.baseStale = false;
+  }
+
+  // Where slice pixels are on the page, for whoever measures from outside.
+  tellView() {
+    const { view, left, top, ratio } = this;
+    const place = { x: left + view.left, y: top + view.top, row: view.zoom * view.aspect[0], column: view.zoom * view.aspect[1], ratio };
+    this.canvas.dataset.view = JSON.stringify(place);
+  }
+
+  // A box on the screen, widened to whole device pixels: painting a part gives the same pixels as painting all.
+  paintBox({ left, top, right, bottom }) {
+    const { context, layers, ratio, show, view } = this;
+    const x = Math.max(0, Math.floor(left * ratio) - 1);
+    const y = Math.max(0, Math.floor(top * ratio) - 1);
+    const width = Math.min(this.canvas.width, Math.ceil(right * ratio) + 1) - x;
+    const height = Math.min(this.canvas.height, Math.ceil(bottom * ratio) + 1) - y;
+    if (width <= 0 || height <= 0) return;
+    context.save();
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.beginPath();
+    context.rect(x, y, width, height);
+    context.clip();
+    context.drawImage(this.base, x, y, width, height, x, y, width, height);
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    const place = [view.left, view.top, view.size[1], view.size[0]];
+    if (show.mask && this.mask !== null) {
+      context.imageSmoothingEnabled = false; // a mask pixel is one colour with sharp edges
       context.globalAlpha = show.opacity;
-      if (this.hasBackground) this.paintHatch(place);
+      if (this.mask.count(BACKGROUND) > 0) this.paintHatch(place, { x, y, width, height });
       context.drawImage(layers.mask.canvas, ...place);
       context.globalAlpha = 1;
     }
     if (show.prediction) this.paintOutlines(context);
     this.paintPolygon(context);
-    if (this.cursor !== null) this.paintCursor(context);
+    if (this.cursor?.radius) this.paintCursor(context);
+    if (this.keyPen !== null) this.paintKeyPen(context);
+    context.restore();
   }
 
-  paintHatch(place) {
+  paintHatch(place, { x, y, width, height }) {
     const { ratio } = this;
     const scratch = this.scratch.getContext("2d");
+    scratch.save();
+    scratch.beginPath();
+    scratch.rect(x, y, width, height);
+    scratch.clip();
+    scratch.clearRect(x, y, width, height);
     scratch.setTransform(ratio, 0, 0, ratio, 0, 0);
-    scratch.globalCompositeOperation = "copy";
     scratch.imageSmoothingEnabled = false;
     scratch.drawImage(this.layers.background.canvas, ...place);
     scratch.setTransform(1, 0, 0, 1, 0, 0);
     scratch.globalCompositeOperation = "source-in";
     scratch.fillStyle = this.hatch;
-    scratch.fillRect(0, 0, this.scratch.width, this.scratch.height);
+    scratch.fillRect(x, y, width, height);
+    scratch.restore();
     this.context.setTransform(1, 0, 0, 1, 0, 0);
-    this.context.drawImage(this.scratch, 0, 0);
+    this.context.drawImage(this.scratch, x, y, width, height, x, y, width, height);
     this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
   }
 
@@ -139,7 +242,8 @@ export class Stage {
     for (const [value, corners] of this.outlines) {
       context.beginPath();
       for (let at = 0; at < corners.length; at += 4) {
-        const [from, to] = [this.view.toScreen(corners[at], corners[at + 1]), this.view.toScreen(corners[at + 2], corners[at + 3])];
+        const from = this.view.toScreen(corners[at], corners[at + 1]);
+        const to = this.view.toScreen(corners[at + 2], corners[at + 3]);
         context.moveTo(from.x, from.y);
         context.lineTo(to.x, to.y);
       }
@@ -160,50 +264,42 @@ export class Stage {
 
   paintCursor(context) {
     const { x, y, radius } = this.cursor;
-    if (radius === 0) return;
     context.beginPath();
     context.arc(x, y, radius, 0, 2 * Math.PI);
     strokeTwice(context);
   }
-}
 
-class Layer {
-  constructor(height, width) {
-    this.canvas = document.createElement("canvas");
-    [this.canvas.height, this.canvas.width] = [height, width];
-    this.context = this.canvas.getContext("2d");
-    this.data = this.context.createImageData(width, height);
-    this.bytes = this.data.data;
-    this.words = new Uint32Array(this.bytes.buffer);
-  }
-
-  update() {
-    this.context.putImageData(this.data, 0, 0);
-  }
-}
-
-// Dark under light, so that the line is seen on any tissue.
-function strokeTwice(context) {
-  for (const [style, width] of [["rgb(0 0 0 / 80%)", 3], ["#ffffff", 1]]) {
-    context.strokeStyle = style;
-    context.lineWidth = width;
-    context.stroke();
-  }
-}
-
-function drawHatch() {
-  const tile = document.createElement("canvas");
-  tile.width = tile.height = HATCH_PX;
-  const context = tile.getContext("2d");
-  context.fillStyle = HATCH_FILL;
-  context.fillRect(0, 0, HATCH_PX, HATCH_PX);
-  context.strokeStyle = HATCH_LINE;
-  context.lineWidth = 1.5;
-  for (const shift of [-HATCH_PX, 0, HATCH_PX]) {
+  paintKeyPen(context) {
+    const { row, column, down } = this.keyPen;
+    const { left, top, right, bottom } = this.boxOf({ top: row, left: column, bottom: row, right: column });
+    const [x, y] = [(left + right) / 2, (top + bottom) / 2];
+    const reach = down ? 12 : 20;
     context.beginPath();
-    context.moveTo(shift - 1, HATCH_PX + 1);
-    context.lineTo(shift + HATCH_PX + 1, -1);
-    context.stroke();
+    context.rect(left - 1, top - 1, right - left + 2, bottom - top + 2);
+    for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+      const edge = (dx ? right - left : bottom - top) / 2 + 3;
+      context.moveTo(x + dx * edge, y + dy * edge);
+      context.lineTo(x + dx * (edge + reach), y + dy * (edge + reach));
+    }
+    strokeTwice(context);
   }
-  return tile;
+
+  boxOf({ top, left, bottom, right }) {
+    const [from, to] = [this.view.toScreen(top, left), this.view.toScreen(bottom + 1, right + 1)];
+    return { left: from.x, top: from.y, right: to.x, bottom: to.y };
+  }
+}
+
+function boxAround({ x, y, radius }) {
+  const reach = radius + CURSOR_EDGE_PX;
+  return { left: x - reach, top: y - reach, right: x + reach, bottom: y + reach };
+}
+
+function union(boxes) {
+  if (!boxes.length) return null;
+  const [lows, highs] = [["left", "top"], ["right", "bottom"]];
+  return Object.fromEntries([
+    ...lows.map((side) => [side, Math.min(...boxes.map((box) => box[side]))]),
+    ...highs.map((side) => [side, Math.max(...boxes.map((box) => box[side]))]),
+  ]);
 }

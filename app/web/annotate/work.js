@@ -3,7 +3,7 @@
 import { list, get, readAnnotation, readPrediction } from "../api.js";
 import { History } from "../core/history.js";
 import { Mask } from "../core/mask.js";
-import { dropDraft, findDraft, keepDraft } from "../kept.js";
+import { dropDraft, findDraft, keepDraft, listUnsent } from "../kept.js";
 import { loadPlane, prefetchPlanes } from "./planes.js";
 
 const IDLE_MS = 30_000; // a longer pause is not counted as time of annotation
@@ -32,11 +32,11 @@ export class Work {
       loadPlane(slice.id),
       slice.annotation === "0" ? null : readAnnotation(slice.id),
     ]);
-    const work = new Work(slice, context, plane, new Mask(...slice.shape, stored?.pixels ?? null));
-    if (stored !== null) work.version = stored.version;
-    const draft = findDraft(slice.id, work.version, work.mask.pixels.length);
+    const version = stored?.version ?? slice.annotation;
+    const draft = findDraft(slice.id, version, slice.shape[0] * slice.shape[1]);
+    const work = new Work(slice, context, plane, new Mask(...slice.shape, draft?.pixels ?? stored?.pixels ?? null));
+    work.version = version;
     if (draft !== null) {
-      work.mask.pixels.set(draft.pixels);
       work.leadTimeMs = draft.leadTimeMs;
       work.restored = work.begun = true;
     }
@@ -87,6 +87,20 @@ export class Work {
 /** The newest prediction of a slice or null; one that cannot be had now is no reason to stop anybody. */
 export function loadPrediction(slice) {
   return readPrediction(slice).catch(() => null);
+}
+
+/** What somebody last said about a slice, sent or still waiting to be; null: nothing. */
+export async function findMask(slice) {
+  const waiting = listUnsent().find((record) => record.slice === slice);
+  if (waiting !== undefined) return waiting.pixels;
+  const { annotation } = await get(`/v1/slices/${slice}`);
+  return annotation === "0" ? null : ((await readAnnotation(slice))?.pixels ?? null);
+}
+
+/** Have at hand what opening a slice will ask for. */
+export function prefetchWork(slice) {
+  loadVolume(slice.volume_id).catch(() => {});
+  prefetchPlanes([slice.id]);
 }
 
 function loadVolume(id) {

@@ -15,7 +15,6 @@ class Board {
   constructor() {
     this.slug = null;
     this.state = null; // {project, rounds, jobs, volumes, picks}
-    this.slices = new Map();
     this.points = new Map(); // round id -> point of the curve
     this.job = null;
     this.busy = false;
@@ -58,7 +57,7 @@ class Board {
       this.state = { project, rounds, jobs, volumes, picks };
       this.show();
       this.lostContact(false);
-      await Promise.all([this.learnSlices(), this.learnPoints()]);
+      await this.learnPoints();
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       if (problem.passes) this.lostContact(true);
@@ -110,7 +109,7 @@ class Board {
     const done = picks.filter(({ annotated }) => annotated).length;
     const title = [`${strings.picks(rounds.at(-1).number)} `, element("small", {}, strings.picksSoFar(done, picks.length))];
     replaceChildren(byId("picks-title"), ...title);
-    replaceChildren(byId("picks"), picksTable(picks, this.slices, project));
+    replaceChildren(byId("picks"), picksTable(picks, project));
   }
 
   showCurve() {
@@ -119,15 +118,6 @@ class Board {
     const classes = project.label_schema.filter(({ value }) => value !== 0);
     points.sort((a, b) => a.percent - b.percent);
     replaceChildren(byId("curve"), points.length ? drawCurve(points, classes, Math.max(...project.budgets)) : element("p", { class: "faint" }, strings.curveEmpty));
-  }
-
-  /** Where the picks are: asked once each, a slice never moves. */
-  async learnSlices() {
-    const unknown = this.state.picks.filter(({ slice_id: id }) => !this.slices.has(id));
-    if (!unknown.length) return;
-    const found = await Promise.all(unknown.map(({ slice_id: id }) => get(`/v1/slices/${id}`)));
-    for (const slice of found) this.slices.set(slice.id, slice);
-    this.showPicks();
   }
 
   /** Points of the curve: metrics of closed rounds, asked once each. */

@@ -23,11 +23,10 @@ export function roundsTable(rounds) {
   return table(strings.roundColumns, rows);
 }
 
-/** The picks of a round in their order; `slices` maps ids to slices as far as they are known. */
-export function picksTable(picks, slices, project) {
+/** The picks of a round in their order. */
+export function picksTable(picks, project) {
   const rows = picks.map((pick) => {
-    const slice = slices.get(pick.slice_id);
-    const name = slice === undefined ? "…" : strings.sliceName(slice);
+    const name = strings.sliceName(pick);
     const href = `/annotate.html?project=${encodeURIComponent(project.slug)}&slice=${pick.slice_id}`;
     const state = element("span", { class: pick.annotated ? "good" : "faint" }, pick.annotated ? strings.done : strings.waiting);
     return row(

@@ -28,7 +28,7 @@ function move(from, to, mask, side) {
   const step = from.pop();
   if (step === undefined) return false;
   step.indices.forEach((index, at) => {
-    mask.pixels[index] = step[side][at];
+    mask.put(index, step[side][at]);
   });
   to.push(step);
   return true;

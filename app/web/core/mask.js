@@ -3,7 +3,7 @@
 export const UNLABELLED = 255;
 export const BACKGROUND = 0;
 
-/** A mask (H, W) that remembers what each stroke changed. */
+/** A mask (H, W) that remembers what each stroke changed, counts its values and knows what has to be painted anew. */
 export class Mask {
   constructor(height, width, pixels = null) {
     this.height = height;
@@ -13,6 +13,9 @@ export class Mask {
       throw new RangeError(`A mask of ${height} x ${width} has ${height * width} pixels, not ${this.pixels.length}.`);
     }
     this.changed = new Map(); // index -> value before the stroke
+    this.counts = new Uint32Array(256);
+    for (const each of this.pixels) this.counts[each] += 1;
+    this.dirty = null; // box of the pixels that changed since takeDirty: {top, left, bottom, right}, inclusive
   }
 
   /** Set one pixel; outside of the mask nothing happens. */
@@ -25,7 +28,38 @@ export class Mask {
     const before = this.pixels[index];
     if (before === value) return;
     if (!this.changed.has(index)) this.changed.set(index, before);
+    this.put(index, value);
+  }
+
+  /** Set a pixel outside of any stroke: undo and redo. */
+  put(index, value) {
+    this.counts[this.pixels[index]] -= 1;
+    this.counts[value] += 1;
     this.pixels[index] = value;
+    const row = Math.floor(index / this.width);
+    const column = index - row * this.width;
+    const { dirty } = this;
+    if (dirty === null) {
+      this.dirty = { top: row, left: column, bottom: row, right: column };
+      return;
+    }
+    if (row < dirty.top) dirty.top = row;
+    else if (row > dirty.bottom) dirty.bottom = row;
+    if (column < dirty.left) dirty.left = column;
+    else if (column > dirty.right) dirty.right = column;
+  }
+
+  /** Take back what changed since the last step. */
+  dropStroke() {
+    for (const [index, before] of this.changed) this.put(index, before);
+    this.changed.clear();
+  }
+
+  /** The box of what changed since the last call; null: nothing did. */
+  takeDirty() {
+    const { dirty } = this;
+    this.dirty = null;
+    return dirty;
   }
 
   /** What changed since the last call, as one step that can be undone; null when nothing did. */
@@ -46,9 +80,7 @@ export class Mask {
 
   /** How many pixels have this value. */
   count(value) {
-    let found = 0;
-    for (const each of this.pixels) if (each === value) found += 1;
-    return found;
+    return this.counts[value];
   }
 }
 
@@ -147,6 +179,13 @@ export function fillPolygon(mask, points, value) {
 export function fillRest(mask, value) {
   mask.pixels.forEach((old, index) => {
     if (old === UNLABELLED) mask.setIndex(index, value);
+  });
+}
+
+/** Draw what another mask labels over this one. */
+export function copyLabelled(mask, pixels) {
+  pixels.forEach((value, index) => {
+    if (value !== UNLABELLED) mask.setIndex(index, value);
   });
 }
 

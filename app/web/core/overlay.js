@@ -23,9 +23,18 @@ export function backgroundPalette() {
   return words;
 }
 
-/** Paint a mask into RGBA words. */
-export function paintMask(pixels, palette, words) {
-  for (let index = 0; index < pixels.length; index += 1) words[index] = palette[pixels[index]];
+/** Paint the part of a mask that lies in a box (inclusive) into RGBA words. */
+export function paintMask(pixels, palette, words, width, { top, left, bottom, right }) {
+  for (let row = top; row <= bottom; row += 1) {
+    for (let index = row * width + left; index <= row * width + right; index += 1) words[index] = palette[pixels[index]];
+  }
+}
+
+/** Colours of a certainty map (0 to 255 = 0 to 1): clear where the model is sure, yellow and opaque where it is not. */
+export function uncertaintyPalette() {
+  const bytes = new Uint8ClampedArray(256 * 4);
+  for (let value = 0; value < 256; value += 1) bytes.set([255, 214 - value / 3, 64, value * 0.9], value * 4);
+  return new Uint32Array(bytes.buffer);
 }
 
 /**
