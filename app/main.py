@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from app.api import annotations as annotation_routes
-from app.api import health, jobs, leases, projects, rounds, volumes
+from app.api import health, jobs, leases, projects, rounds, volumes, webhooks
 from app.api.deps import House
 from app.api.problems import install_problem_handlers
 from app.api.requests import LimitBody, TagRequest
@@ -19,6 +19,7 @@ from app.api.security import ProtectPages
 from app.broker import WakeSender, make_celery
 from app.db.session import Database
 from app.outbox import Dispatcher
+from app.postman import Postman
 from app.services.jobs import queues_to_wake
 from app.settings import Settings, settings
 from app.storage.stores import open_store
@@ -32,11 +33,14 @@ def create_app(knobs: Settings | None = None) -> FastAPI:
     """The service over these settings (default: those of the environment). The schema must be migrated already."""
     knobs = knobs or settings()
     house = open_house(knobs)
+    postman = Postman(house.database, knobs)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         house.dispatcher.start()
+        postman.start()
         yield
+        postman.stop()
         house.dispatcher.stop()
         house.database.dispose()
 
@@ -49,7 +53,7 @@ def create_app(knobs: Settings | None = None) -> FastAPI:
     )
     app.state.house = house
     install_problem_handlers(app)
-    for routes in (health, projects, volumes, annotation_routes, leases, rounds, jobs):
+    for routes in (health, projects, volumes, annotation_routes, leases, rounds, jobs, webhooks):
         app.include_router(routes.router)
     app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
     app.add_middleware(LimitBody, limit_bytes=knobs.max_upload_bytes)

@@ -97,6 +97,24 @@ class LeaseState(StrEnum):
     RELEASED = "released"
 
 
+class WebhookEvent(StrEnum):
+    """What a webhook can be told of."""
+
+    ROUND_PROPOSED = "round.proposed"
+    ROUND_CLOSED = "round.closed"
+    ROUND_FAILED = "round.failed"
+    ANNOTATION_SUBMITTED = "annotation.submitted"
+    PING = "ping"
+
+
+class DeliveryState(StrEnum):
+    """A delivery waits for its first or next try, was taken, or was given up."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
 class ModelKind(StrEnum):
     """What a stored set of weights is."""
 

@@ -39,6 +39,10 @@ class Settings(BaseSettings):
         default="", repr=False, description="Secret that pseudonyms are made with; empty: a file in `home`."
     )
     import_root: Path | None = Field(default=None, description="Folder whose content may be imported by path.")
+    webhook_retry_s: float = Field(
+        default=10.0, gt=0, description="First pause of a failed webhook; each is 6 times it."
+    )
+    webhook_private: bool = Field(default=False, description="Allow webhooks to private and loopback addresses.")
     torch_threads: int = Field(default=0, ge=0, description="Threads of a worker's torch; 0: torch decides.")
     weights_folder: Path | None = Field(
         default=None,

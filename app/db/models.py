@@ -5,6 +5,7 @@
               │                       └─ predictions
               ├─ rounds ── picks ── leases
               ├─ models ── metrics
+              ├─ webhooks ── webhook_deliveries
               └─ jobs
 
 Facts are immutable: an annotation is superseded by a new version, never overwritten; a pick keeps its order, value,
@@ -38,7 +39,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from app.names import JobState, LeaseState, RoundState
+from app.names import DeliveryState, JobState, LeaseState, RoundState
 
 
 def new_id() -> uuid.UUID:
@@ -377,3 +378,34 @@ class Job(Base):
     created_at: Mapped[datetime] = _made_at()
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+class Webhook(Base):
+    """An address that is told what happens in a project."""
+
+    __tablename__ = "webhooks"
+    id: Mapped[uuid.UUID] = _primary_key()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"), index=True)
+    url: Mapped[str]
+    events: Mapped[list[Any]]
+    secret: Mapped[str]  # signs what is sent; shown once, when it is made
+    active: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[datetime] = _made_at()
+
+
+class WebhookDelivery(Base):
+    """One event on its way to one webhook: written with the event itself, sent after the commit, kept as a log."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (Index("ix_webhook_deliveries_due", "state", "next_at"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    webhook_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"), index=True)
+    event: Mapped[str] = mapped_column(String(32))
+    body: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16), default=DeliveryState.PENDING)
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[datetime]
+    status: Mapped[int | None]  # the last answer's
+    error: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[datetime] = _made_at()
+    delivered_at: Mapped[datetime | None]

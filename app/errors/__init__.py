@@ -8,7 +8,7 @@ NextSliceError
 │   │                            UnknownMaskValues, MaskNotIntegral, SegmentsOverlap, EmptyMask
 │   ├── DatasetRefused           UnknownDataset, DatasetUnreadable, VolumesRefused
 │   ├── ProtocolRefused, LabelSchemaRefused, BudgetRefused, ProjectSettingRefused, UnknownStrategy
-│   ├── SupervisionMismatch, MaskIncomplete, EmptyBody
+│   ├── SupervisionMismatch, MaskIncomplete, EmptyBody, WebhookRefused
 │   └── BadBlobKey, BlobRangeOutside, StoreRefused
 ├── NotFound                404  BlobNotFound, PlaneOutside, ProjectNotFound, RecordNotFound, NoAnnotationYet
 ├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, GroundTruthExists,
@@ -264,4 +264,7 @@ from app.errors.tree import (
 )
 from app.errors.tree import (
     UnsupportedMedia as UnsupportedMedia,
+)
+from app.errors.webhooks import (
+    WebhookRefused as WebhookRefused,
 )

@@ -166,7 +166,7 @@ def _read(source: bytes | Path | BinaryIO, name: str, max_bytes: int) -> tuple[_
             raw.seek(0)
             if not zipped:
                 return _read_stream(raw, name, max_bytes)
-            with gzip.GzipFile(fileobj=raw) as unzipped:
+            with gzip.GzipFile(fileobj=raw, mode="rb") as unzipped:
                 return _read_stream(unzipped, name, max_bytes)
     except EOFError:
         raise NotAnImage(name, "its gzip stream ends too early") from None

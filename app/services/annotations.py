@@ -21,10 +21,11 @@ from app.errors import (
     SliceLeasedElsewhere,
     SupervisionMismatch,
 )
-from app.names import UNLABELLED, AnnotationKind, Supervision
+from app.names import UNLABELLED, AnnotationKind, Supervision, WebhookEvent
 from app.services import leases, rounds
 from app.services.lookup import find_row
 from app.services.projects import class_values
+from app.services.webhooks import announce
 from app.storage.blobs import BlobStore
 from app.storage.masks import check_mask_labelled, check_mask_values, count_mask_values, encode_mask
 
@@ -73,6 +74,8 @@ def submit_annotation(
     version = _append_version(session, blobs, project, slice_, annotation, mask, submission)
     leases.mark_submitted(session, slice_.id)
     rounds.mark_annotated(session, slice_.id)
+    facts = {"slice_id": str(slice_.id), "version_id": str(version.id), "author": version.author}
+    announce(session, project.id, WebhookEvent.ANNOTATION_SUBMITTED, facts)
     return version
 
 

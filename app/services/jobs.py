@@ -20,9 +20,10 @@ from sqlalchemy.orm import Session
 from app.db.models import Job, Round, UtcDateTime
 from app.db.session import database_now
 from app.errors import JobFinishedError, JobNotRetryable
-from app.names import QUEUE_OF, ROUND_STATE_DURING, JobKind, JobState, Queue, RoundState
+from app.names import QUEUE_OF, ROUND_STATE_DURING, JobKind, JobState, Queue, RoundState, WebhookEvent
 from app.outbox import note_queued
 from app.services.lookup import find_row
+from app.services.webhooks import announce
 
 WAKE_DELAYS_S = (1, 2, 4, 8, 16, 32, 60)
 """How long the sweep waits after each wake for a job, so that none pile up behind a long one; the last one stays."""
@@ -178,4 +179,7 @@ def move_round(session: Session, job: Job, state: RoundState) -> None:
     """Set the state of the round that the job is a step of; an import or an export is a step of none."""
     if job.round_id is not None and JobKind(job.kind) in ROUND_STATE_DURING:
         step = update(Round).where(Round.id == job.round_id).values(state=state).returning(Round)
-        session.scalars(step, execution_options=FRESH).one()
+        moved = session.scalars(step, execution_options=FRESH).one()
+        if state == RoundState.FAILED:
+            facts = {"round_id": str(moved.id), "number": moved.number, "job_id": str(job.id), "kind": job.kind}
+            announce(session, moved.project_id, WebhookEvent.ROUND_FAILED, facts)

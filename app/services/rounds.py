@@ -28,9 +28,10 @@ from app.db.models import (
 )
 from app.db.session import database_now
 from app.errors import BudgetRefused, NothingLeft, RoundOpen, RoundStateConflict
-from app.names import STRATEGIES, AnnotationKind, JobKind, ModelKind, Need, RoundState, Split
+from app.names import STRATEGIES, AnnotationKind, JobKind, ModelKind, Need, RoundState, Split, WebhookEvent
 from app.services.jobs import queue_job
 from app.services.lookup import find_row
+from app.services.webhooks import announce
 
 _OPEN = (RoundState.PROPOSING, RoundState.ANNOTATING, RoundState.TRAINING, RoundState.EVALUATING)
 
@@ -185,6 +186,7 @@ def record_picks(session: Session, round_: Round, picks: Sequence[ProposedPick],
     round_.cover_radius = cover_radius
     round_.state = RoundState.ANNOTATING
     session.flush()
+    _announce(session, round_, WebhookEvent.ROUND_PROPOSED, {"picks": len(picks)})
 
 
 def mark_annotated(session: Session, slice_id: uuid.UUID) -> None:
@@ -265,11 +267,16 @@ def record_evaluation(
     round_.state = RoundState.CLOSED
     round_.closed_at = database_now(session)
     session.flush()
+    _announce(session, round_, WebhookEvent.ROUND_CLOSED, {"dice": summary.get("dice")})
     project = session.get_one(Project, round_.project_id)
     pool, known = _count_pool(session, project)
     if not project.auto_propose or next_budget(session, project) is None or known >= pool:
         return None
     return open_round(session, project)
+
+
+def _announce(session: Session, round_: Round, event: WebhookEvent, facts: dict[str, Any]) -> None:
+    announce(session, round_.project_id, event, {"round_id": str(round_.id), "number": round_.number, **facts})
 
 
 def _target(project: Project, percent: float | None, pool: int, known: int) -> tuple[float, int]:

@@ -1,0 +1,125 @@
+"""Routes of webhooks and of the log of their deliveries."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from pydantic import Field
+
+from app.api.deps import Reading, TheHouse, Writing
+from app.api.schemas import Asked, Page, Wire
+from app.names import DeliveryState, WebhookEvent
+from app.services import projects, webhooks
+
+router = APIRouter(prefix="/v1", tags=["webhooks"])
+
+
+class WebhookAsked(Asked):
+    """A new webhook."""
+
+    url: str = Field(max_length=2000, examples=["https://ward.example.org/nextslice"])
+    events: list[WebhookEvent] = Field(min_length=1, examples=[["round.proposed", "round.closed"]])
+
+
+class WebhookChange(Asked):
+    """What to change of a webhook; what is left out stays."""
+
+    url: str | None = Field(default=None, max_length=2000)
+    events: list[WebhookEvent] | None = Field(default=None, min_length=1)
+    active: bool | None = None
+
+
+class WebhookWire(Wire):
+    """A webhook."""
+
+    id: uuid.UUID
+    url: str
+    events: list[WebhookEvent]
+    active: bool
+    created_at: datetime
+
+
+class WebhookMade(WebhookWire):
+    """A new webhook, with the secret that signs what it gets; it is not shown again."""
+
+    secret: str
+
+
+class DeliveryWire(Wire):
+    """One delivery and what has come of it so far."""
+
+    id: uuid.UUID
+    webhook_id: uuid.UUID
+    event: WebhookEvent
+    body: dict[str, Any]
+    state: DeliveryState
+    attempts: int
+    next_at: datetime
+    status: int | None
+    error: str
+    created_at: datetime
+    delivered_at: datetime | None
+
+
+@router.post("/projects/{project}/webhooks", status_code=201)
+def create_webhook(
+    project: str, asked: WebhookAsked, session: Writing, house: TheHouse, response: Response
+) -> WebhookMade:
+    """Have an address told what happens in the project; the answer alone shows the secret."""
+    found = projects.find_project(session, project)
+    hook = webhooks.create_webhook(session, found, asked.url, asked.events, house.settings.webhook_private)
+    response.headers["Location"] = f"/v1/webhooks/{hook.id}"
+    return WebhookMade.model_validate(hook)
+
+
+@router.get("/projects/{project}/webhooks")
+def list_webhooks(project: str, session: Reading) -> Page[WebhookWire]:
+    """All webhooks of a project."""
+    found = webhooks.list_webhooks(session, projects.find_project(session, project))
+    return Page(items=[WebhookWire.model_validate(each) for each in found])
+
+
+@router.get("/webhooks/{webhook}")
+def read_webhook(webhook: str, session: Reading) -> WebhookWire:
+    """One webhook."""
+    return WebhookWire.model_validate(webhooks.find_webhook(session, webhook))
+
+
+@router.patch("/webhooks/{webhook}")
+def change_webhook(webhook: str, asked: WebhookChange, session: Writing, house: TheHouse) -> WebhookWire:
+    """Change a webhook's address or events, or rest it."""
+    hook = webhooks.find_webhook(session, webhook)
+    allow = house.settings.webhook_private
+    changed = webhooks.change_webhook(session, hook, allow, url=asked.url, events=asked.events, active=asked.active)
+    return WebhookWire.model_validate(changed)
+
+
+@router.delete("/webhooks/{webhook}", status_code=204)
+def remove_webhook(webhook: str, session: Writing) -> None:
+    """Remove a webhook with the log of its deliveries."""
+    session.delete(webhooks.find_webhook(session, webhook))
+
+
+@router.post("/webhooks/{webhook}/ping", status_code=202)
+def ping_webhook(webhook: str, session: Writing) -> DeliveryWire:
+    """Send a webhook a delivery that means nothing."""
+    hook = webhooks.find_webhook(session, webhook)
+    return DeliveryWire.model_validate(webhooks.address_delivery(session, hook, WebhookEvent.PING, {}))
+
+
+@router.get("/webhooks/{webhook}/deliveries")
+def list_deliveries(
+    webhook: str, session: Reading, limit: Annotated[int, Query(ge=1, le=500)] = 50
+) -> Page[DeliveryWire]:
+    """The newest deliveries of a webhook."""
+    found = webhooks.list_deliveries(session, webhooks.find_webhook(session, webhook), limit)
+    return Page(items=[DeliveryWire.model_validate(each) for each in found])
+
+
+@router.post("/webhook-deliveries/{delivery}/redeliver", status_code=202)
+def redeliver(delivery: str, session: Writing) -> DeliveryWire:
+    """Send a delivery again."""
+    return DeliveryWire.model_validate(webhooks.redeliver(session, webhooks.find_delivery(session, delivery)))

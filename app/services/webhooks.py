@@ -1,0 +1,212 @@
+"""Webhooks: who is told of what, and what became of each telling.
+
+    announced (same transaction as the event) ──> pending ──200-299──> delivered
+                                                   │  ▲ └──7th try──> failed ─┐
+                                                   └──┘ pause ×6              │ redelivered
+                                                      ▲───────────────────────┘
+
+A delivery is sent at least once; its id stays the same over all tries, so that a receiver can tell a repeated one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+import socket
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.models import Project, Webhook, WebhookDelivery
+from app.db.session import database_now
+from app.errors import WebhookRefused
+from app.names import DeliveryState, WebhookEvent
+from app.services.lookup import find_row
+
+ATTEMPTS = 7
+RETRY_FACTOR = 6
+SENDING_S = 60.0
+"""A delivery that a killed process had in hand is taken up again after this."""
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+_SIGNATURE_HEADER = "X-NextSlice-Signature"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """What is to be sent where, as plain facts, so that no transaction is open meanwhile."""
+
+    delivery_id: uuid.UUID
+    url: str
+    event: str
+    secret: str
+    body: dict[str, Any]
+
+
+def create_webhook(
+    session: Session, project: Project, url: str, events: Sequence[WebhookEvent], allow_private: bool
+) -> Webhook:
+    """A webhook with a new secret; raises WebhookRefused for an address that is not public."""
+    resolve_address(url, allow_private)
+    hook = Webhook(project_id=project.id, url=url, events=sorted(set(events)), secret=secrets.token_urlsafe(32))
+    session.add(hook)
+    session.flush()
+    return hook
+
+
+def change_webhook(
+    session: Session,
+    hook: Webhook,
+    allow_private: bool,
+    *,
+    url: str | None = None,
+    events: Sequence[WebhookEvent] | None = None,
+    active: bool | None = None,
+) -> Webhook:
+    """The webhook with these fields changed."""
+    if url is not None:
+        resolve_address(url, allow_private)
+        hook.url = url
+    if events is not None:
+        hook.events = sorted(set(events))
+    if active is not None:
+        hook.active = active
+    session.flush()
+    return hook
+
+
+def list_webhooks(session: Session, project: Project) -> list[Webhook]:
+    """All webhooks of a project, the oldest first."""
+    return list(session.scalars(select(Webhook).where(Webhook.project_id == project.id).order_by(Webhook.id)))
+
+
+def find_webhook(session: Session, reference: str) -> Webhook:
+    """The webhook of this id; raises RecordNotFound."""
+    return find_row(session, Webhook, "webhook", reference)
+
+
+def find_delivery(session: Session, reference: str) -> WebhookDelivery:
+    """The delivery of this id; raises RecordNotFound."""
+    return find_row(session, WebhookDelivery, "delivery", reference)
+
+
+def list_deliveries(session: Session, hook: Webhook, limit: int) -> list[WebhookDelivery]:
+    """The newest deliveries of a webhook, the newest first."""
+    newest = select(WebhookDelivery).where(WebhookDelivery.webhook_id == hook.id).order_by(WebhookDelivery.id.desc())
+    return list(session.scalars(newest.limit(limit)))
+
+
+def announce(session: Session, project_id: uuid.UUID, event: WebhookEvent, facts: dict[str, Any]) -> None:
+    """Write down that the project's webhooks are to be told, in the transaction of what they are told of."""
+    for hook in session.scalars(select(Webhook).where(Webhook.project_id == project_id, Webhook.active)):
+        if event in hook.events:
+            address_delivery(session, hook, event, facts)
+
+
+def address_delivery(session: Session, hook: Webhook, event: WebhookEvent, facts: dict[str, Any]) -> WebhookDelivery:
+    """One delivery to one webhook, due at once."""
+    now = database_now(session)
+    body = {"event": event, "project_id": str(hook.project_id), "at": now.isoformat(), **facts}
+    delivery = WebhookDelivery(webhook_id=hook.id, event=event, body=body, next_at=now)
+    session.add(delivery)
+    session.flush()
+    return delivery
+
+
+def redeliver(session: Session, delivery: WebhookDelivery) -> WebhookDelivery:
+    """Send a delivery again, with all its tries given back."""
+    delivery.state, delivery.attempts = DeliveryState.PENDING, 0
+    delivery.next_at = database_now(session)
+    session.flush()
+    return delivery
+
+
+def take_letters(session: Session, limit: int = 8) -> list[Letter]:
+    """Deliveries that are due, oldest first, each handed to one process only."""
+    now = database_now(session)
+    due = (
+        select(WebhookDelivery)
+        .where(WebhookDelivery.state == DeliveryState.PENDING, WebhookDelivery.next_at <= now)
+        .order_by(WebhookDelivery.next_at, WebhookDelivery.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    letters = []
+    for delivery in session.scalars(due).all():
+        delivery.attempts += 1
+        delivery.next_at = now + timedelta(seconds=SENDING_S)
+        hook = session.get_one(Webhook, delivery.webhook_id)
+        letters.append(Letter(delivery.id, hook.url, delivery.event, hook.secret, delivery.body))
+    session.flush()
+    return letters
+
+
+def record_answer(
+    session: Session, delivery_id: uuid.UUID, status: int | None, error: str, first_retry_s: float
+) -> None:
+    """Keep what came of a try: delivered, another one later, or given up."""
+    delivery = session.get(WebhookDelivery, delivery_id)
+    if delivery is None:  # its webhook was removed meanwhile
+        return
+    now = database_now(session)
+    delivery.status, delivery.error = status, error[:500]
+    if status is not None and 200 <= status < 300:
+        delivery.state, delivery.delivered_at = DeliveryState.DELIVERED, now
+    elif delivery.attempts >= ATTEMPTS:
+        delivery.state = DeliveryState.FAILED
+    else:
+        pause_s = first_retry_s * RETRY_FACTOR ** (delivery.attempts - 1)
+        delivery.next_at = now + timedelta(seconds=pause_s)
+    session.flush()
+
+
+def signature_headers(letter: Letter, body: bytes, moment: int) -> dict[str, str]:
+    """Headers of one try: `t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>." and the body>` under the webhook's secret."""
+    signed = f"{moment}.".encode() + body
+    digest = hmac.new(letter.secret.encode(), signed, hashlib.sha256).hexdigest()
+    return {
+        _SIGNATURE_HEADER: f"t={moment},v1={digest}",
+        "X-NextSlice-Event": letter.event,
+        "X-NextSlice-Delivery": str(letter.delivery_id),
+        "Content-Type": "application/json",
+    }
+
+
+def resolve_address(url: str, allow_private: bool) -> tuple[str, str]:
+    """(host, IP) of a webhook's URL; raises WebhookRefused unless every address of the host is a public one.
+
+    Whoever connects must take this very IP: a name may mean another address a moment later.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        raise WebhookRefused(url, "it is no URL") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
+        raise WebhookRefused(url, "it must be http:// or https:// and a host, without a user")
+    try:
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise WebhookRefused(url, "its host has no address") from None
+    addresses = [str(each[4][0]) for each in found]
+    if not allow_private and not all(_is_public(each) for each in addresses):
+        raise WebhookRefused(url, "its address is private")
+    return parts.hostname, addresses[0]
+
+
+def _is_public(text: str) -> bool:
+    address = ipaddress.ip_address(text.split("%", 1)[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        within = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
+        inner = address.ipv4_mapped or address.sixtofour or within
+        if inner is not None:
+            return inner.is_global and not inner.is_multicast
+    return address.is_global and not address.is_multicast

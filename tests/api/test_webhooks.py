@@ -1,0 +1,254 @@
+"""Webhooks against a real receiver on this machine: signed, retried, logged; private addresses refused."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.client import Client
+from app.db.session import Database
+from app.embedded import running_service
+from app.errors import WebhookRefused
+from app.postman import send_letter
+from app.services import webhooks
+from app.services.webhooks import ATTEMPTS, resolve_address
+from app.settings import Settings
+from tests.api.conftest import Service, on_sqlite
+
+EVENTS = ["round.proposed", "round.closed", "round.failed", "annotation.submitted"]
+
+
+class Receiver:
+    """A server that keeps what it gets and answers with the statuses that it was told, the last one for good."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[dict[str, str], bytes]] = []
+        self.statuses = [204]
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                receiver.got.append((headers | {"path": self.path}, body))
+                status = receiver.statuses[0] if len(receiver.statuses) == 1 else receiver.statuses.pop(0)
+                self.send_response(status)
+                if status == 302:
+                    self.send_header("Location", f"{receiver.url}/elsewhere")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    def wait_for(self, count: int) -> list[dict[str, Any]]:
+        deadline = time.monotonic() + 20
+        while len(self.got) < count:
+            assert time.monotonic() < deadline, f"{len(self.got)} of {count} deliveries came"
+            time.sleep(0.02)
+        return [json.loads(body) for _, body in self.got]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    opened = Receiver()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def service(database_url: str, tmp_path: Path) -> Iterator[Service]:
+    """A service that may tell addresses on this machine, and does not wait long before it tries again."""
+    knobs = Settings(
+        home=tmp_path / "home",
+        port=0,
+        database_url=database_url,
+        webhook_private=True,
+        webhook_retry_s=0.001,
+        sweep_s=0.05,
+    )
+    with running_service(knobs, queues=()) as url, Client(url) as client, httpx.Client(base_url=url) as http:
+        database = Database(knobs.database)
+        yield Service(url, http, client, knobs, database)
+        database.dispose()
+
+
+def make_hook(service: Service, url: str, events: list[str] | None = None) -> dict[str, Any]:
+    made: dict[str, Any] = service.client.post("/v1/projects/hearts/webhooks", {"url": url, "events": events or EVENTS})
+    return made
+
+
+def test_a_round_is_told_from_proposal_to_end_and_signed(
+    service: Service, make_project: Callable[..., Any], receiver: Receiver
+) -> None:
+    make_project()
+    hook = make_hook(service, f"{receiver.url}/told")
+    service.client.post("/v1/projects/hearts/rounds")
+    service.work_off()
+    service.client.post("/v1/projects/hearts/oracle")
+    service.work_off()
+    told = receiver.wait_for(5)
+    assert [each["event"] for each in told] == ["round.proposed", *["annotation.submitted"] * 3, "round.closed"]
+    assert told[0]["picks"] == 3
+    assert 0 <= told[-1]["dice"] <= 1
+    for headers, body in receiver.got:
+        moment, given = (part.split("=", 1)[1] for part in headers["x-nextslice-signature"].split(","))
+        wanted = hmac.new(hook["secret"].encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
+        assert hmac.compare_digest(given, wanted)
+        assert abs(int(moment) - time.time()) < 60
+        assert headers["host"] == receiver.url.removeprefix("http://")
+    deliveries = list(service.client.items(f"/v1/webhooks/{hook['id']}/deliveries"))
+    assert {headers["x-nextslice-delivery"] for headers, _ in receiver.got} == {each["id"] for each in deliveries}
+    listed = next(service.client.items("/v1/projects/hearts/webhooks"))
+    assert "secret" not in listed
+    assert listed["url"] == hook["url"]
+
+
+def test_a_failed_delivery_is_tried_again_under_one_id_then_given_up_then_sent_on_demand(
+    service: Service, make_project: Callable[..., Any], receiver: Receiver
+) -> None:
+    make_project()
+    receiver.statuses = [500, 302, 204]
+    hook = make_hook(service, receiver.url)
+    ping = service.client.post(f"/v1/webhooks/{hook['id']}/ping")
+    receiver.wait_for(3)
+    delivery = wait_for_state(service, hook, "delivered")
+    assert (delivery["attempts"], delivery["status"], delivery["error"]) == (3, 204, "")
+    assert {headers["x-nextslice-delivery"] for headers, _ in receiver.got} == {ping["id"]}
+    assert {headers["path"] for headers, _ in receiver.got} == {"/"}, "no redirect is followed"
+
+    receiver.statuses = [410]
+    service.client.post(f"/v1/webhook-deliveries/{ping['id']}/redeliver")
+    with service.database.writing() as session:  # its last try, without waiting for the pauses of all the others
+        row = webhooks.find_delivery(session, ping["id"])
+        row.attempts = ATTEMPTS - 1
+        session.commit()
+    delivery = wait_for_state(service, hook, "failed")
+    assert (delivery["status"], delivery["error"]) == (410, "the answer was 410")
+
+    receiver.statuses = [200]
+    again = service.client.post(f"/v1/webhook-deliveries/{ping['id']}/redeliver")
+    assert (again["state"], again["attempts"]) == ("pending", 0)
+    assert wait_for_state(service, hook, "delivered")["attempts"] >= 1
+
+
+def wait_for_state(service: Service, hook: dict[str, Any], state: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 20
+    while True:
+        delivery = next(service.client.items(f"/v1/webhooks/{hook['id']}/deliveries"))
+        if delivery["state"] == state:
+            return dict(delivery)
+        assert time.monotonic() < deadline, delivery
+        time.sleep(0.05)
+
+
+@on_sqlite
+def test_only_what_was_asked_for_is_told_and_nothing_to_one_that_rests(
+    service: Service, make_project: Callable[..., Any], receiver: Receiver
+) -> None:
+    make_project()
+    asked = make_hook(service, f"{receiver.url}/asked", ["round.proposed"])
+    resting = make_hook(service, f"{receiver.url}/resting")
+    changed = service.http.patch(f"/v1/webhooks/{resting['id']}", json={"active": False}).json()
+    assert (changed["active"], changed["events"]) == (False, sorted(EVENTS))
+    service.client.post("/v1/projects/hearts/rounds")
+    service.work_off()
+    service.client.post("/v1/projects/hearts/oracle")
+    wait_for_state(service, asked, "delivered")
+    assert [each["event"] for each in receiver.wait_for(1)] == ["round.proposed"]
+    assert list(service.client.items(f"/v1/webhooks/{resting['id']}/deliveries")) == []
+    assert service.http.delete(f"/v1/webhooks/{asked['id']}").status_code == 204
+    assert service.refusal("GET", f"/v1/webhooks/{asked['id']}") == (404, "record-not-found")
+
+
+@on_sqlite
+def test_an_event_that_is_rolled_back_is_told_to_nobody(
+    service: Service, make_project: Callable[..., Any], receiver: Receiver
+) -> None:
+    make_project()
+    hook = make_hook(service, receiver.url)
+    with service.database.writing() as session:
+        webhooks.announce(session, webhooks.find_webhook(session, hook["id"]).project_id, "round.closed", {})
+        session.rollback()
+    assert list(service.client.items(f"/v1/webhooks/{hook['id']}/deliveries")) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/x",
+        "http://localhost:8000",
+        "http://10.1.2.3",
+        "http://192.168.0.1",
+        "http://169.254.169.254/latest/meta-data",
+        "http://100.64.0.1",
+        "http://0.0.0.0",
+        "http://[::1]",
+        "http://[::ffff:127.0.0.1]",
+        "http://[fd00::1]",
+        "http://[64:ff9b::7f00:1]",
+        "http://224.0.0.1",
+        "http://2130706433",
+        "http://0x7f.1",
+        "ftp://93.184.216.34",
+        "file:///etc/passwd",
+        "http://",
+        "//93.184.216.34",
+        "http://user:secret@93.184.216.34",
+        "http://93.184.216.34:99999",
+        "http://no-such-host.invalid",
+    ],
+)
+def test_an_address_that_is_not_public_is_refused(url: str) -> None:
+    with pytest.raises(WebhookRefused):
+        resolve_address(url, allow_private=False)
+
+
+def test_a_public_address_is_taken() -> None:
+    assert resolve_address("https://93.184.216.34:8443/x?y", allow_private=False) == ("93.184.216.34", "93.184.216.34")
+
+
+def test_an_address_that_became_private_gets_nothing(receiver: Receiver) -> None:
+    letter = webhooks.Letter(uuid.uuid4(), receiver.url, "ping", "secret", {})
+    assert send_letter(letter, allow_private=False) == (None, "its address is private")
+    assert send_letter(letter, allow_private=True) == (204, "")
+    assert len(receiver.got) == 1
+
+
+def test_what_cannot_be_a_webhook_is_refused(tmp_path: Path, sqlite_url: str) -> None:
+    knobs = Settings(home=tmp_path / "other", port=0, database_url=sqlite_url)
+    with running_service(knobs, queues=()) as url, Client(url) as client, httpx.Client(base_url=url) as http:
+        service = Service(url, http, client, knobs, Database(knobs.database))
+        schema = [
+            {"value": 0, "name": "background", "color": "#000000"},
+            {"value": 1, "name": "RV", "color": "#ff0000"},
+        ]
+        client.post("/v1/projects", {"slug": "hearts", "name": "Hearts", "label_schema": schema})
+        path = "/v1/projects/hearts/webhooks"
+        private = {"url": url, "events": ["round.closed"]}
+        assert service.refusal("POST", path, json=private) == (422, "webhook-refused")
+        assert service.refusal("POST", path, json={"url": url, "events": []}) == (422, "invalid-request")
+        assert service.refusal("POST", path, json={"url": url, "events": ["round.begun"]}) == (422, "invalid-request")
+        assert list(client.items(path)) == []
+        service.database.dispose()
