@@ -10,15 +10,16 @@ from sqlalchemy.orm import Session
 from app.api.deps import Body, Reading, TakesGzip, TheHouse, Writing
 from app.api.schemas import Page, VersionWire, VolumeAnnotated
 from app.api.volumes import gzip_answer
-from app.db.models import Project, Slice
+from app.db.models import Prediction, Project, Round, Slice
 from app.errors import AnnotationPreconditionMissing, AnnotationStale, EmptyBody, MaskTypeRefused
 from app.formats.nifti import read_nifti_mask, write_nifti
 from app.names import AnnotationKind
 from app.services import annotations as slice_annotations
 from app.services import exports, volumes
 from app.services.annotations import Submission
-from app.services.predictions import latest_prediction
+from app.services.predictions import latest_prediction, read_uncertainty_body
 from app.storage.masks import decode_mask, encode_mask, mask_from_png, mask_to_png
+from app.storage.planes import grey_to_png
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,8 +97,30 @@ def read_prediction(
     if prediction is None:
         return Response(status_code=204)
     mask = exports.predicted_volume(house.blobs, found.volume, prediction.mask_key)[found.index]
-    headers = {"X-Round": str(prediction.round_id)}
-    return _mask_answer(session, found, encode_mask(mask), format, takes_gzip, headers)
+    return _mask_answer(session, found, encode_mask(mask), format, takes_gzip, _origin(session, prediction))
+
+
+@router.get("/slices/{slice_}/uncertainty", response_class=Response)
+def read_uncertainty(
+    slice_: str,
+    house: TheHouse,
+    session: Reading,
+    takes_gzip: TakesGzip,
+    format: MaskFormat = "raw",  # noqa: A002 - the word of the URL
+) -> Response:
+    """How unsure the models are of each pixel of the prediction: uint8 (H, W), entropy of the mean probabilities.
+
+    0: one class is certain; 255: all classes are equally probable. PNG: 8-bit grey. 204 where there is none yet.
+    """
+    found = volumes.find_slice(session, slice_)
+    prediction = latest_prediction(session, found.volume)
+    body = None if prediction is None else read_uncertainty_body(house.blobs, prediction, found)
+    if prediction is None or body is None:
+        return Response(status_code=204)
+    shape, headers = (found.volume.height, found.volume.width), _origin(session, prediction)
+    if format == "raw":
+        return gzip_answer(body, takes_gzip, headers | {"X-Dtype": "uint8", "X-Shape": f"{shape[0]},{shape[1]}"})
+    return Response(grey_to_png(decode_mask(body, shape)), media_type="image/png", headers=headers)
 
 
 @router.get("/annotation-versions/{version}/mask", response_class=Response)
@@ -157,6 +180,11 @@ def _expected_version(if_match: str | None) -> str:
     if if_match is None:
         raise AnnotationPreconditionMissing
     return if_match.strip().strip('"')
+
+
+def _origin(session: Session, prediction: Prediction) -> dict[str, str]:
+    number = session.get_one(Round, prediction.round_id).number
+    return {"X-Round": str(prediction.round_id), "X-Model-Version": str(number)}
 
 
 def _volume_tag(session: Session, volume: str) -> str:

@@ -8,7 +8,6 @@ from sqlalchemy import select
 from app.api.deps import Reading, TheHouse, Writing
 from app.api.schemas import (
     MetricWire,
-    ModelWire,
     OracleAsked,
     OracleWire,
     Page,
@@ -17,7 +16,7 @@ from app.api.schemas import (
     RoundWire,
 )
 from app.api.wires import pick_wires, round_wire
-from app.db.models import Metric, Model
+from app.db.models import Metric
 from app.services import oracle, projects, rounds
 
 router = APIRouter(prefix="/v1", tags=["rounds"])
@@ -79,11 +78,3 @@ def ask_oracle(project: str, house: TheHouse, session: Writing, asked: OracleAsk
     versions = oracle.annotate_proposed_slices(session, house.blobs, found, kind)
     latest = rounds.latest_round(session, found)
     return OracleWire(annotated=len(versions), round=None if latest is None else round_wire(session, latest))
-
-
-@router.get("/projects/{project}/models")
-def list_models(project: str, session: Reading) -> Page[ModelWire]:
-    """Encoders and segmentation members, the oldest first."""
-    found = projects.find_project(session, project)
-    models = session.scalars(select(Model).where(Model.project_id == found.id).order_by(Model.id))
-    return Page(items=[ModelWire.model_validate(each) for each in models])

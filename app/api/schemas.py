@@ -231,15 +231,54 @@ class OracleWire(BaseModel):
 
 
 class ModelWire(Wire):
-    """A stored set of weights."""
+    """A stored set of weights: an encoder, or one member of an ensemble."""
 
     id: uuid.UUID
     round_id: uuid.UUID | None
+    version: int | None = Field(default=None, description="The number of the round that trained it.")
     kind: str
     member: int
     config: dict[str, Any]
-    manifest: dict[str, Any]
+    manifest: dict[str, Any] = Field(description="Seed, device and the annotation versions that it learned from.")
     metrics: dict[str, Any]
+    created_at: datetime
+
+
+class ModelVersionWire(BaseModel):
+    """An ensemble: what it learned from, how it did, and whether predictions come from it."""
+
+    version: int = Field(description="The number of the round that trained it.", examples=[3])
+    round_id: uuid.UUID
+    complete: bool = Field(description="All members are trained.")
+    in_use: bool = Field(description="Predictions and pre-annotations come from it.")
+    model_ids: list[uuid.UUID] = Field(description="Its members, in order.")
+    annotation_versions: list[str] = Field(description="The data snapshot: annotation versions that it learned from.")
+    config: dict[str, Any]
+    metrics: dict[str, Any] = Field(description="Test figures of its round; empty until it is evaluated.")
+    validation_dice: list[float | None] = Field(description="Of each member.")
+    predicted_volumes: int
+    created_at: datetime
+
+
+class PromotionAsked(Asked):
+    """Which version predictions shall come from."""
+
+    version: int | None = Field(description="A number of a version; null: always the newest.", examples=[2])
+    author: str = Field(default="local", min_length=1, max_length=200)
+
+
+class RollbackAsked(Asked):
+    """Who goes back to the version before."""
+
+    author: str = Field(default="local", min_length=1, max_length=200)
+
+
+class PromotionWire(BaseModel):
+    """Who decided, and when, which version predictions come from."""
+
+    id: uuid.UUID
+    version: int | None = Field(description="null: always the newest.")
+    author: str
     created_at: datetime
 
 

@@ -7,12 +7,22 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.api.schemas import JobWire, LeaseWire, PickWire, ProjectWire, RoundWire, SliceWire, VolumeWire
-from app.db.models import Job, Lease, Pick, Project, Round, Slice, Volume
+from app.api.schemas import (
+    JobWire,
+    LeaseWire,
+    ModelWire,
+    PickWire,
+    ProjectWire,
+    PromotionWire,
+    RoundWire,
+    SliceWire,
+    VolumeWire,
+)
+from app.db.models import Job, Lease, Model, Pick, Project, Promotion, Round, Slice, Volume
 from app.db.session import database_now
 from app.names import AnnotationKind, Split
 from app.services import annotations as slice_annotations
-from app.services import jobs, projects, rounds
+from app.services import jobs, models, projects, rounds
 
 
 def project_wire(session: Session, project: Project) -> ProjectWire:
@@ -126,3 +136,26 @@ def _pick_wire(pick: Pick, slice_: Slice) -> PickWire:
         seed=pick.seed,
         annotated=pick.annotated,
     )
+
+
+def model_wires(session: Session, found: Sequence[Model]) -> list[ModelWire]:
+    """Models of one project, each with the number of the round that trained it."""
+    numbers = models.round_numbers(session, found[0].project_id) if found else {}
+    wires = [ModelWire.model_validate(each) for each in found]
+    for wire in wires:
+        wire.version = None if wire.round_id is None else numbers[wire.round_id]
+    return wires
+
+
+def promotion_wires(session: Session, found: Sequence[Promotion]) -> list[PromotionWire]:
+    """Promotions of one project with version numbers in place of rounds."""
+    numbers = models.round_numbers(session, found[0].project_id) if found else {}
+    return [
+        PromotionWire(
+            id=each.id,
+            version=None if each.round_id is None else numbers[each.round_id],
+            author=each.author,
+            created_at=each.created_at,
+        )
+        for each in found
+    ]

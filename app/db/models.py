@@ -6,6 +6,7 @@
               ├─ rounds ── picks ── leases
               ├─ models ── metrics
               ├─ webhooks ── webhook_deliveries
+              ├─ promotions
               └─ jobs
 
 Facts are immutable: an annotation is superseded by a new version, never overwritten; a pick keeps its order, value,
@@ -318,6 +319,18 @@ class Model(Base):
     created_at: Mapped[datetime] = _made_at()
 
 
+class Promotion(Base):
+    """Somebody's decision which model version predictions come from; the newest one holds, none is ever changed."""
+
+    __tablename__ = "promotions"
+    __table_args__ = (Index("ix_promotions_project", "project_id", "id"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
+    round_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("rounds.id"))  # null: the newest version, always
+    author: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = _made_at()
+
+
 class Metric(Base):
     """What one member (null: the ensemble) reached on one class of one volume."""
 
@@ -337,7 +350,7 @@ class Metric(Base):
 
 
 class Prediction(Base):
-    """The ensemble's mask of one volume."""
+    """The ensemble's mask of one volume, and how unsure it was of each pixel."""
 
     __tablename__ = "predictions"
     __table_args__ = (UniqueConstraint("round_id", "volume_id"),)
@@ -346,6 +359,8 @@ class Prediction(Base):
     round_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("rounds.id"))
     volume_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("volumes.id"))
     mask_key: Mapped[str]  # blob: gzip of uint8 (Z, H, W)
+    uncertainty_key: Mapped[str | None]  # pack of uint8 planes: entropy of the mean probabilities, 255 = uniform
+    uncertainty_offsets: Mapped[list[Any] | None]  # Z + 1 byte offsets into the pack
     created_at: Mapped[datetime] = _made_at()
 
 

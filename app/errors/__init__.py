@@ -14,7 +14,7 @@ NextSliceError
 ├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, GroundTruthExists,
 │                                GroundTruthMissing, RoundOpen, NothingLeft, RoundStateConflict, RoundPending,
 │                                NoModelYet, JobLostError, JobCancelled, JobFinishedError, JobNotRetryable,
-│                                AddressTaken, ResumeMismatch
+│                                AddressTaken, ResumeMismatch, ModelVersionIncomplete, NoEarlierModel
 ├── Gone                    410  LeaseGone, SliceLeasedElsewhere
 ├── PreconditionFailed      412  AnnotationStale
 ├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
@@ -153,6 +153,12 @@ from app.errors.jobs import (
 )
 from app.errors.jobs import (
     ServiceUnreachable as ServiceUnreachable,
+)
+from app.errors.models import (
+    ModelVersionIncomplete as ModelVersionIncomplete,
+)
+from app.errors.models import (
+    NoEarlierModel as NoEarlierModel,
 )
 from app.errors.projects import (
     BudgetRefused as BudgetRefused,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
-from app.db.models import Project, Volume
+from app.db.models import Project, Round, Volume
 from app.formats.nifti import write_nifti
 from app.names import UNLABELLED
 from app.services.annotations import current_versions, read_mask_body
@@ -97,6 +97,7 @@ def _add_volume(session: Session, blobs: BlobStore, archive: zipfile.ZipFile, vo
         mask = predicted_volume(blobs, volume, prediction.mask_key)
         entry["prediction"] = {
             "round": str(prediction.round_id),
+            "model_version": session.get_one(Round, prediction.round_id).number,
             **_write_member(archive, f"predictions/{stem}.nii.gz", mask, volume),
         }
     return entry

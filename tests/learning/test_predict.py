@@ -1,5 +1,8 @@
 """Predictions of one network and of an ensemble."""
 
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +11,10 @@ from tests.learning.discs import draw_discs
 from worker.learning import predict
 from worker.learning.configs import SegmentationConfig
 from worker.learning.errors import BadInputError, ShapeError
-from worker.learning.intensity import resize_nearest
+from worker.learning.intensity import nearest_sources, resize_nearest
 from worker.learning.nets.unet import UNet, build_network
-from worker.learning.predict import predict_probabilities, predict_volume
-from worker.learning.resize import resize_labels
+from worker.learning.predict import predict_probabilities, predict_volume, predict_with_uncertainty
+from worker.learning.resize import resize_labels, uncertainty_in_native
 from worker.learning.seeding import seeded_initialisation
 
 CPU = torch.device("cpu")
@@ -84,3 +87,29 @@ def test_images_of_another_size_and_an_empty_ensemble_are_refused() -> None:
         predict_probabilities(networks(1), torch.zeros(1, 1, 48, 48), CONFIG, CPU)
     with pytest.raises(BadInputError, match="at least one"):
         predict_probabilities([], torch.zeros(1, 1, 32, 32), CONFIG, CPU)
+
+
+@pytest.mark.parametrize("resize", ["nearest", "area"])
+def test_uncertainty_is_the_entropy_of_the_mean_probabilities(resize: str) -> None:
+    config = dataclasses.replace(CONFIG, resize=resize)
+    members = networks(2)
+    images = torch.rand(2, 1, 32, 32)
+    labels, unsure = predict_with_uncertainty(members, images, (45, 20), config, CPU)
+    assert np.array_equal(labels, predict_volume(members, images, (45, 20), config, CPU))
+    probabilities = predict_probabilities(members, images, config, CPU)
+    if resize == "area":
+        probabilities = torch.nn.functional.interpolate(probabilities, (45, 20), mode="bilinear")
+    for z, row, column in [(0, 0, 0), (1, 44, 19), (0, 17, 11), (1, 3, 7)]:
+        if resize == "area":
+            pixel = probabilities[z, :, row, column].tolist()
+        else:
+            pixel = probabilities[z, :, nearest_sources(32, 45)[row], nearest_sources(32, 20)[column]].tolist()
+        entropy = -sum(share * math.log(share) for share in pixel if share > 0)
+        assert abs(int(unsure[z, row, column]) - 255 * entropy / math.log(config.classes)) <= 0.51
+
+
+def test_uncertainty_reaches_both_ends_of_its_scale() -> None:
+    sure = torch.zeros(1, 4, 2, 2)
+    sure[:, 1] = 1.0
+    assert uncertainty_in_native(sure, (3, 3), "area").unique().tolist() == [0]
+    assert uncertainty_in_native(torch.full((1, 4, 2, 2), 0.25), (3, 3), "nearest").unique().tolist() == [255]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from worker.learning.configs import SegmentationConfig
 from worker.learning.errors import BadInputError, ShapeError
 from worker.learning.precision import autocast, memory_format
-from worker.learning.resize import labels_in_native
+from worker.learning.resize import labels_in_native, uncertainty_in_native
 from worker.learning.shapes import LabelArray, as_unit_floats, refuse_bad_images
 
 # Pixels a forward pass: on a CPU about 16 planes of 256 x 256 (activations stay near the caches), on a GPU 256 of them.
@@ -52,6 +52,26 @@ def predict_in_native(
     chunks = _probability_chunks(networks, images, config, device)
     none = torch.empty(0, *native, dtype=torch.uint8, device=device)
     return torch.cat([none, *(labels_in_native(chunk, native, config.resize) for chunk in chunks)])
+
+
+def predict_with_uncertainty(
+    networks: Sequence[nn.Module],
+    images: Tensor,
+    native: tuple[int, int],
+    config: SegmentationConfig,
+    device: torch.device,
+) -> tuple[LabelArray, LabelArray]:
+    """Give (labels, uncertainty), both (Z, H, W) uint8 in `native` plane size on the host.
+
+    The uncertainty is the entropy of the members' mean probabilities over its maximum ln C, times 255: 0 where one
+    class is certain, 255 where all C are equally probable (predictive entropy; Beluch et al., CVPR 2018, Section 3).
+    """
+    labels = [torch.empty(0, *native, dtype=torch.uint8, device=device)]
+    unsure = [torch.empty(0, *native, dtype=torch.uint8, device=device)]
+    for chunk in _probability_chunks(networks, images, config, device):
+        labels.append(labels_in_native(chunk, native, config.resize))
+        unsure.append(uncertainty_in_native(chunk, native, config.resize))
+    return torch.cat(labels).cpu().numpy(), torch.cat(unsure).cpu().numpy()
 
 
 def predict_volume(

@@ -6,6 +6,8 @@ images are averaged, a cell takes the label that most of its labelled pixels hav
 interpolated probabilities.
 """
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -51,6 +53,18 @@ def labels_in_native(probabilities: Tensor, native: tuple[int, int], how: str) -
     if how == "nearest":
         return resize_labels(probabilities.argmax(dim=1).to(torch.uint8), native)
     return functional.interpolate(probabilities, native, mode="bilinear").argmax(dim=1).to(torch.uint8)
+
+
+def uncertainty_in_native(probabilities: Tensor, native: tuple[int, int], how: str) -> Tensor:
+    """Give (Z, H, W) uint8 in `native` size: 255 times the entropy over ln K, of (Z, K, S, S) probabilities.
+
+    Resized as the labels are, so that an uncertainty always belongs to the label at its pixel.
+    """
+    if how != "nearest":
+        probabilities = functional.interpolate(probabilities, native, mode="bilinear")
+    entropy = torch.special.entr(probabilities).sum(dim=1) / math.log(probabilities.shape[1])
+    unsure = (entropy * 255).round().clamp(0, 255).to(torch.uint8)
+    return resize_labels(unsure, native) if how == "nearest" else unsure
 
 
 def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:

@@ -13,12 +13,13 @@ from app.errors import NoModelYet
 from app.services import rounds
 from app.services.predictions import PredictedVolume, record_predictions
 from app.storage.masks import encode_mask
+from app.storage.planes import store_planes
 from worker.checkpoints import load_weights
 from worker.dataset import load_volumes, read_planes
 from worker.device import choose_device
 from worker.learning.configs import SegmentationConfig
 from worker.learning.nets.unet import build_network
-from worker.learning.predict import predict_volume
+from worker.learning.predict import predict_with_uncertainty
 from worker.runner import Record, Work
 
 
@@ -37,11 +38,12 @@ def run(work: Work) -> Record:
     for done, volume in enumerate(volumes.values()):
         work.progress(done, len(volumes), f"predicting {volume.patient.code} {volume.name}")
         planes = torch.from_numpy(read_planes(work.blobs, volume, config.image_size, config.resize))
-        mask = predict_volume(networks, planes, (volume.height, volume.width), config, device)
-        predicted.append(PredictedVolume(volume.id, work.blobs.put(encode_mask(mask))))
+        mask, unsure = predict_with_uncertainty(networks, planes, (volume.height, volume.width), config, device)
+        pack = store_planes(work.blobs, unsure)
+        predicted.append(PredictedVolume(volume.id, work.blobs.put(encode_mask(mask)), pack))
 
     def record(session: Session) -> dict[str, Any]:
         record_predictions(session, session.get_one(Round, round_.id), predicted)
-        return {"volumes": len(predicted), "round": round_.number}
+        return {"volumes": len(predicted), "round": round_.number, "model_version": round_.number}
 
     return record

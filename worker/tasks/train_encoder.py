@@ -49,6 +49,7 @@ def run(work: Work) -> Record:
                 "warning": fitted.warning,
                 "channels": fitted.channels,
                 "slices": len(pool),
+                "volumes": sorted(str(volume_id) for volume_id in volumes),
                 **describe_device(device),
             },
             metrics={"loss": list(fitted.losses)},
