@@ -24,9 +24,11 @@ _IMAGE_FOLDERS = ("imagesTr", "images", "image")
 _LABEL_FOLDERS = ("labelsTr", "labels", "masks", "label", "mask")
 _MASK_WORD = r"seg|segmentation|gt|groundtruth|mask|masks|label|labels"
 _ROLES = {"full": _MASK_WORD, "scribble": r"scribble|scribbles", "image": r"image|img|im"}
-_PATIENT = re.compile(r"(sub-[a-z0-9]+|(?:subject|patient|pat)[-_]?\d+)", re.IGNORECASE)
+PATIENT_WORD = r"(sub-[a-z0-9]+|(?:subject|patient|pat)[-_]?\d+)"
+_PATIENT = re.compile(PATIENT_WORD, re.IGNORECASE)
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 _SAME_NAME = "another file has the same name but for its ending, and was taken"
+_NAMED = 12
 _MOST_CLASSES = 64  # more distinct values than this make an image, not a mask
 
 
@@ -54,7 +56,9 @@ def list_folder(
         for mask in case.masks.values()
     ]
     if not volumes:
-        raise DatasetUnreadable(name, str(path), "it holds no image that can be taken in")
+        alone = ", ".join(problem.name for problem in problems[:_NAMED])
+        found = f"; masks without an image: {alone}" if alone else ""
+        raise DatasetUnreadable(name, str(path), f"it holds no image that can be taken in{found}")
     classes = _described_classes(path)
     if classes is None:
         classes, volumes, refused = _discover_classes(volumes)
@@ -106,7 +110,7 @@ def _cases_side_by_side(path: Path) -> tuple[dict[str, _Case], list[Problem]]:
     cases: dict[str, _Case] = {}
     problems = []
     for stem, file in _image_files(path):
-        role, _ = _role_and_key(stem)
+        role, _ = role_and_key(stem)
         case = cases.setdefault(_key(path, file, stem), _Case())
         if (case.image is not None) if role == "image" else (role in case.masks):
             problems.append(Problem(file.name, _SAME_NAME))
@@ -119,11 +123,12 @@ def _cases_side_by_side(path: Path) -> tuple[dict[str, _Case], list[Problem]]:
 
 
 def _key(folder: Path, file: Path, stem: str) -> str:
-    place, (_, key) = file.relative_to(folder).parent, _role_and_key(stem)
+    place, (_, key) = file.relative_to(folder).parent, role_and_key(stem)
     return (place / key if key or not place.name else place).as_posix()
 
 
-def _role_and_key(stem: str) -> tuple[str, str]:
+def role_and_key(stem: str) -> tuple[str, str]:
+    """What a name says of a file ("image", "full" or "scribble" mask), and the name without that word."""
     for role, words in _ROLES.items():
         match = re.fullmatch(rf"(?:(?:{words})[_-](?P<a>.+)|(?P<b>.+)[_-](?:{words})|(?:{words}))", stem, re.IGNORECASE)
         if match is not None:

@@ -19,12 +19,13 @@ _PART_BYTES = 1024 * 1024
 def keep_original(volume: VolumeSource, scratch: Path, cleaner: Deidentifier | None) -> tuple[str, Path]:
     """The name and place of a file that holds what the image was read from; what must be written goes into `scratch`.
 
-    Of a DICOM series it is a zip of its files as `cleaner` leaves them, numbered in the order of their names, because
-    names of files tell names of people; without a cleaner they are untouched. Raises `NotAnImage`.
+    Of a DICOM series it is a zip of its files, segmentations last, as `cleaner` leaves them: numbered in the order of
+    their names, because names of files tell names of people. Without a cleaner they are untouched. Raises `NotAnImage`.
     """
     dicom = find_dicom(volume)
     if dicom is not None:
         paths = sorted({picture.path for picture in dicom.pictures}, key=lambda path: natural_key(path.name))
+        paths += [source.header.path for source in volume.segmentations]
         target = scratch / "series.zip"
         if cleaner is None:
             _zip(target, ((path.name, _reader(path)) for path in paths))

@@ -11,6 +11,7 @@ from app.datasets.chaos import list_chaos_ct, list_chaos_mr
 from app.datasets.davis import list_davis
 from app.datasets.dicom import list_dicom
 from app.datasets.folder import list_folder
+from app.datasets.mixed import list_mixed
 from app.datasets.mscmr import list_mscmr
 from app.datasets.phantom import list_phantoms
 from app.datasets.records import DatasetListing
@@ -30,6 +31,7 @@ _IMPORTERS: dict[str, Callable[[Path, int, Fractions, bytes], DatasetListing]] =
         path, seed=seed, fractions=fractions, name="decathlon"
     ),
     "dicom": lambda path, seed, fractions, key: list_dicom(path, seed=seed, fractions=fractions, key=key),
+    "mixed": lambda path, seed, fractions, key: list_mixed(path, seed=seed, fractions=fractions, key=key),
     "mscmr": lambda path, _seed, _fractions, _key: list_mscmr(path),
     "nifti": lambda path, seed, fractions, _key: list_folder(path, seed=seed, fractions=fractions),
     "phantom": lambda path, seed, _fractions, _key: list_phantoms(path, seed=seed),

@@ -7,6 +7,7 @@
               ├─ models ── metrics
               ├─ webhooks ── webhook_deliveries
               ├─ promotions
+              ├─ uploads ── upload_parts
               └─ jobs
 
 Facts are immutable: an annotation is superseded by a new version, never overwritten; a pick keeps its order, value,
@@ -23,6 +24,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     DateTime,
     Dialect,
     Float,
@@ -362,6 +364,31 @@ class Prediction(Base):
     uncertainty_key: Mapped[str | None]  # pack of uint8 planes: entropy of the mean probabilities, 255 = uniform
     uncertainty_offsets: Mapped[list[Any] | None]  # Z + 1 byte offsets into the pack
     created_at: Mapped[datetime] = _made_at()
+
+
+class Upload(Base):
+    """A file that comes in parts, each of which is durable when it is acknowledged."""
+
+    __tablename__ = "uploads"
+    id: Mapped[uuid.UUID] = _primary_key()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"), index=True)
+    file_name: Mapped[str] = mapped_column(String(255))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    part_bytes: Mapped[int]
+    sha256: Mapped[str | None] = mapped_column(String(64))  # as announced
+    blob_key: Mapped[str | None]  # set when all parts were there and were what was announced
+    created_at: Mapped[datetime] = _made_at()
+
+
+class UploadPart(Base):
+    """One part of an upload that is there."""
+
+    __tablename__ = "upload_parts"
+    __table_args__ = (UniqueConstraint("upload_id", "number"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    upload_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("uploads.id"))
+    number: Mapped[int]
+    blob_key: Mapped[str]
 
 
 class Job(Base):

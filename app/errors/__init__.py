@@ -6,7 +6,8 @@ NextSliceError
 │   │                            UnsupportedDtype, PixelsNotExact, UnknownAxis
 │   ├── MaskRefused              NotAMask, MaskLengthWrong, NotAPng, ShapeMismatch, AffineMismatch,
 │   │                            UnknownMaskValues, MaskNotIntegral, SegmentsOverlap, EmptyMask
-│   ├── DatasetRefused           UnknownDataset, DatasetUnreadable, VolumesRefused
+│   ├── DatasetRefused           UnknownDataset, DatasetUnreadable, VolumesRefused, ArchiveRefused, UploadRefused,
+│   │                            ServerFolderRefused
 │   ├── ProtocolRefused, LabelSchemaRefused, BudgetRefused, ProjectSettingRefused, UnknownStrategy
 │   ├── SupervisionMismatch, MaskIncomplete, EmptyBody, WebhookRefused
 │   └── BadBlobKey, BlobRangeOutside, StoreRefused
@@ -14,7 +15,8 @@ NextSliceError
 ├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, GroundTruthExists,
 │                                GroundTruthMissing, RoundOpen, NothingLeft, RoundStateConflict, RoundPending,
 │                                NoModelYet, JobLostError, JobCancelled, JobFinishedError, JobNotRetryable,
-│                                AddressTaken, ResumeMismatch, ModelVersionIncomplete, NoEarlierModel
+│                                AddressTaken, ResumeMismatch, ModelVersionIncomplete, NoEarlierModel,
+│                                UploadIncomplete
 ├── Gone                    410  LeaseGone, SliceLeasedElsewhere
 ├── PreconditionFailed      412  AnnotationStale
 ├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
@@ -28,6 +30,9 @@ A class takes facts, keeps them as fields and builds its own sentence; the HTTP 
 `api/problems.py`.
 """
 
+from app.errors.datasets import (
+    ArchiveRefused as ArchiveRefused,
+)
 from app.errors.datasets import (
     BadBlobKey as BadBlobKey,
 )
@@ -50,6 +55,9 @@ from app.errors.datasets import (
     PlaneOutside as PlaneOutside,
 )
 from app.errors.datasets import (
+    ServerFolderRefused as ServerFolderRefused,
+)
+from app.errors.datasets import (
     StoreRefused as StoreRefused,
 )
 from app.errors.datasets import (
@@ -57,6 +65,12 @@ from app.errors.datasets import (
 )
 from app.errors.datasets import (
     UnknownDataset as UnknownDataset,
+)
+from app.errors.datasets import (
+    UploadIncomplete as UploadIncomplete,
+)
+from app.errors.datasets import (
+    UploadRefused as UploadRefused,
 )
 from app.errors.datasets import (
     VolumesRefused as VolumesRefused,

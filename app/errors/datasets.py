@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from app.errors.tree import InvalidInput, NotFound, Unavailable
+from app.errors.tree import Conflict, InvalidInput, NotFound, Unavailable
 
 # --- data sets --------------------------------------------------------------------------------------------------------
 
@@ -33,6 +33,49 @@ class DatasetUnreadable(DatasetRefused):
     def __init__(self, name: str, path: str, reason: str) -> None:
         self.name, self.path, self.reason = name, path, reason
         super().__init__(f"{path} is not a {name} data set: {reason}.")
+
+
+class ArchiveRefused(DatasetRefused):
+    """A zip archive that is damaged, or would unpack to more than any scans."""
+
+    code = "archive-refused"
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"{name} cannot be unpacked: {reason}.")
+
+
+class UploadRefused(DatasetRefused):
+    """A part of an upload, or the whole of it, is not what was announced."""
+
+    code = "upload-refused"
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"The upload of {name!r} cannot be taken: {reason}.")
+
+
+class UploadIncomplete(Conflict):
+    """An upload was to be used, of which parts are still missing."""
+
+    code = "upload-incomplete"
+
+    def __init__(self, name: str, missing: Iterable[int]) -> None:
+        self.name, self.missing = name, tuple(missing)
+        shown = ", ".join(str(number) for number in self.missing[:12])
+        more = f" and {len(self.missing) - 12} more" if len(self.missing) > 12 else ""
+        parts = f": of its parts {shown}{more} are missing" if self.missing else ""
+        super().__init__(f"The upload of {name!r} is not complete{parts}.")
+
+
+class ServerFolderRefused(DatasetRefused):
+    """A path on the server that may not be imported."""
+
+    code = "server-folder-refused"
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"The path {path!r} cannot be imported: {reason}.")
 
 
 class VolumesRefused(DatasetRefused):

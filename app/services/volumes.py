@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -24,6 +24,10 @@ from app.services.lookup import find_row
 from app.storage.blobs import CHUNK_BYTES, BlobStore, blob_digest
 from app.storage.masks import check_mask_values, encode_mask
 from app.storage.planes import PlanePack, display_window, store_planes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,15 @@ def ingest_mask(
     mask = read_nifti_mask(content, geometry, name=file_name, value_map=value_map)
     check_mask_values(mask, classes)
     return IngestedMask(kind, blobs.put(content), blobs.put(encode_mask(mask)))
+
+
+def store_mask(
+    blobs: BlobStore, mask: NDArray[np.uint8], classes: Sequence[int], kind: AnnotationKind, original: BinaryIO
+) -> IngestedMask:
+    """Store a (Z, H, W) mask that was read elsewhere, and its file; raises `UnknownMaskValues`."""
+    check_mask_values(mask, classes)
+    key = blobs.put_stream(iter(lambda: original.read(CHUNK_BYTES), b"")).key
+    return IngestedMask(kind, key, blobs.put(encode_mask(mask)))
 
 
 def scribble_values(classes: Sequence[int], unlabelled_value: int | None) -> dict[int, int] | None:

@@ -18,6 +18,7 @@ TASKS: dict[JobKind, str] = {
     JobKind.TRAIN_SEGMENTATION: "worker.tasks.train_segmentation",
     JobKind.EVALUATE: "worker.tasks.evaluate",
     JobKind.PREDICT: "worker.tasks.predict",
+    JobKind.IMPORT: "worker.tasks.import_volumes",
     JobKind.EXPORT: "worker.tasks.export",
 }
 
