@@ -31,6 +31,7 @@ app.command()(cli_storage.gc)
 app.command()(cli_storage.verify)
 
 out = Console(highlight=False, soft_wrap=True)
+_NAMED = 3
 _QUIET_S = 30.0  # without a terminal a line of progress comes this often
 
 Url = Annotated[str, typer.Option(help="A running service; without it one is started for this command.")]
@@ -137,8 +138,9 @@ def import_dataset(
         out.print(f"note: {remark}")
     for problem in listing.problems:
         out.print(f"left out: {problem.name}: {problem.reason}")
-    for volume, remark in imported.remarks:
-        out.print(f"note: {volume}: {remark}")
+    for remark, volumes in _by_remark(imported.remarks).items():
+        shown = ", ".join(volumes[:_NAMED]) + (f" and {len(volumes) - _NAMED} more" if len(volumes) > _NAMED else "")
+        out.print(f"note: {shown}: {remark}")
     if imported.removed is not None:
         out.print(f"de-identified ({PROFILE}): {removed_words(imported.removed)}")
     for volume, reason in imported.refused:
@@ -277,6 +279,13 @@ def _progress() -> Iterator[Any]:
     with Progress(*columns, console=out) as bar:
         task = bar.add_task("", total=1.0, left="")
         yield lambda share, text: bar.update(task, completed=share, description=text, left=left(share))
+
+
+def _by_remark(remarks: list[tuple[str, str]]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for volume, remark in remarks:
+        grouped.setdefault(remark, []).append(volume)
+    return grouped
 
 
 def _wait_for_signal() -> None:

@@ -93,8 +93,8 @@ class Client:
                 if file is not None
             }
             path = f"/v1/projects/{project}/volumes"
-            answer = self._answer("POST", path, data=_volume_fields(volume, prepared), files=files)
-            return answer.json(), prepared.remarks
+            answer = self._answer("POST", path, data=_volume_fields(volume, prepared), files=files).json()
+            return answer, tuple(dict.fromkeys((*prepared.remarks, *answer.get("remarks", ()))))
 
     def wait_for_job(self, job_id: str, report: Report) -> dict[str, Any]:
         """The finished job; raises RequestRefused with its error when it did not succeed."""

@@ -27,7 +27,7 @@ def test_every_described_strategy_has_a_rule() -> None:
 
 
 def test_every_job_kind_that_is_queued_has_a_task() -> None:
-    assert set(TASKS) == set(JobKind) - {JobKind.IMPORT}
+    assert set(TASKS) == set(JobKind)
     assert all(callable(find_task(kind)) for kind in TASKS)
 
 

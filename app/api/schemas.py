@@ -105,6 +105,7 @@ class VolumeWire(BaseModel):
     original_name: str
     original_sha256: str
     ground_truth: list[AnnotationKind] = Field(description="Kinds that the oracle could replay.")
+    remarks: list[str] = Field(default_factory=list, description="What a person should know; only when taken in.")
     created_at: datetime
 
 

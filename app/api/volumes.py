@@ -65,7 +65,7 @@ def add_volume(
     ]
     wire = _record(house, project, draft, ingested, masks)
     response.headers["Location"] = f"/v1/volumes/{wire.id}"
-    return wire
+    return wire.model_copy(update={"remarks": list(ingested.image.remarks)})
 
 
 @router.get("/projects/{project}/volumes")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from app.datasets.folder import PATIENT_WORD, role_and_key
 from app.datasets.records import Problem, VolumeSource
-from app.formats.frames import PICTURE_SUFFIXES, list_frames
+from app.errors import NotAnImage
+from app.formats.frames import PICTURE_SUFFIXES, count_pages, list_frames
 
 _IMAGE_FOLDER = r"images?|imgs?|frames?|pictures?|jpegimages|imagestr"
 _MASK_FOLDER = r"masks?|labels?|segs?|segmentations?|gt|groundtruth|ground|annotations?|labelstr"
@@ -30,6 +31,7 @@ def list_pictures(path: Path) -> tuple[list[VolumeSource], list[Problem]]:
             problems.append(Problem(str(folder.relative_to(path)), "another folder has the same role, and was taken"))
         else:
             found[key] = folder
+    paged, images = _paged_files(path, images)
     volumes = [
         VolumeSource(
             patient=_patient(key, path),
@@ -41,8 +43,33 @@ def list_pictures(path: Path) -> tuple[list[VolumeSource], list[Problem]]:
         )
         for key, folder in sorted(images.items())
     ]
+    volumes += paged
     problems += [Problem(str(folder.relative_to(path)), "they are masks without images") for folder in masks.values()]
     return volumes, problems
+
+
+def _paged_files(path: Path, images: dict[str, Path]) -> tuple[list[VolumeSource], dict[str, Path]]:
+    """TIFFs of several pages are a volume each, with a mask of the same kind beside; the other folders stay stacks."""
+    volumes, stacks = [], {}
+    for key, folder in images.items():
+        frames = list_frames(folder)
+        if not all(file.suffix.lower() in (".tif", ".tiff") and _pages(file) > 1 for file in frames):
+            stacks[key] = folder
+            continue
+        roles = {file: role_and_key(file.stem) for file in frames}
+        masks = {name: file for file, (role, name) in roles.items() if role == "full"}
+        for file, (role, name) in roles.items():
+            if role == "image":
+                code = name if key == "." else f"{key}/{name}"
+                volumes.append(VolumeSource(_patient(code, path), code, "", "", file, masks.get(name)))
+    return volumes, stacks
+
+
+def _pages(file: Path) -> int:
+    try:
+        return count_pages(file)
+    except NotAnImage:
+        return 1
 
 
 def is_picture(path: Path) -> bool:

@@ -176,7 +176,8 @@ def read_scribble_mask(
     """The scribbled (Z, H, W) mask, 255 = unlabelled, or None where there is none; a value of no class is refused."""
     if volume.scribble_mask is None:
         return None
-    value_map = {label.value: label.value for label in classes} | {UNLABELLED: UNLABELLED}
+    value_map = {label.value: label.value for label in classes} | dict(volume.mask_values or {})
+    value_map[UNLABELLED] = UNLABELLED
     if volume.unlabelled_value is not None:
         value_map[volume.unlabelled_value] = UNLABELLED
     return read_mask(volume.scribble_mask, geometry, value_map=value_map, part=volume.scribble_part)

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from app.errors import NotAnImage, ShapeMismatch
 from app.formats.dicom import DicomVolume, find_dicom_volumes, load_dicom_volume
-from app.formats.frames import list_frames, load_frames, load_mask_frames, natural_key
+from app.formats.frames import (
+    PICTURE_SUFFIXES,
+    list_frames,
+    load_frames,
+    load_mask_frames,
+    load_mask_pages,
+    load_pages,
+    natural_key,
+)
 from app.formats.hdf5 import load_hdf5
 from app.formats.image import MAX_IMAGE_BYTES, Geometry, Image3D
 from app.formats.metaimage import load_metaimage, metaimage_data_file
@@ -51,6 +59,8 @@ def load_voxels(path: Path, *, part: str = "", max_bytes: int = MAX_IMAGE_BYTES)
     """
     if path.is_dir():
         return _load_folder(path, part, max_bytes)
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        return load_pages(path, max_bytes=max_bytes)
     stem = image_stem(path)
     if stem is None:
         raise NotAnImage(path.name, f"its name ends in none of {', '.join(_LOADERS)}")
@@ -63,9 +73,10 @@ def load_voxels(path: Path, *, part: str = "", max_bytes: int = MAX_IMAGE_BYTES)
 def read_image(path: Path, *, axis: int | None = None, part: str = "", max_bytes: int = MAX_IMAGE_BYTES) -> Image3D:
     """The image at a path, cut along `axis`; raises as `load_voxels` and `to_image` do.
 
-    A folder of one picture a slice is cut as it lies there, whatever its spacing.
+    A folder of one picture a slice, or a file of one a page, is cut as it lies there.
     """
-    cut = 2 if axis is None and path.is_dir() else axis
+    picture = path.is_dir() or path.suffix.lower() in PICTURE_SUFFIXES
+    cut = 2 if axis is None and picture else axis
     return to_image(load_voxels(path, part=part, max_bytes=max_bytes), cut)
 
 
@@ -84,6 +95,8 @@ def read_mask(
     order of names. `dicom` (what the image was read from) tells which slice that file is; without it the k-th picture
     is slice k.
     """
+    if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file():
+        return to_mask(load_mask_pages(path, geometry, max_bytes=max_bytes), geometry, value_map)
     if not path.is_dir():
         return to_mask(load_voxels(path, part=part, max_bytes=max_bytes), geometry, value_map)
     pictures = list_frames(path)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+_DAMAGE = (OSError, EOFError, ValueError, SyntaxError, TypeError, struct.error, zlib.error, OverflowError, LookupError)
 _GREY = ("L", "I", "I;16", "I;16B", "I;16L", "F")
 
 
@@ -59,6 +60,36 @@ def load_frames(frames: Sequence[Path], *, name: str, max_bytes: int = MAX_IMAGE
     return FileVoxels(name, np.moveaxis(stack, (0, 1, 2), (2, 1, 0)), np.eye(4), None)
 
 
+def load_pages(path: Path, *, max_bytes: int = MAX_IMAGE_BYTES) -> FileVoxels:
+    """The (column, row, page) voxels of one picture, or of a TIFF of several pages; raises as `load_frames` does."""
+    import numpy as np
+
+    pages = count_pages(path)
+    stack: NDArray[Any] | None = None
+    for page in range(pages):
+        plane = read_picture(path, max_bytes=max_bytes // pages, page=page)
+        if stack is None:
+            stack = np.empty((pages, *plane.shape), plane.dtype)
+        if plane.shape != stack.shape[1:] or plane.dtype != stack.dtype:
+            raise WrongDimensions(path.name, plane.shape, f"its page {page + 1} is unlike the first")
+        stack[page] = plane
+    assert stack is not None
+    return FileVoxels(path.name, np.moveaxis(stack, (0, 1, 2), (2, 1, 0)), np.eye(4), None)
+
+
+def count_pages(path: Path) -> int:
+    """How many pages a picture file has; raises `NotAnImage`."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=_FORMATS) as picture:
+                return max(int(getattr(picture, "n_frames", 1)), 1)
+    except (Image.DecompressionBombError, *_DAMAGE) as error:
+        raise NotAnImage(path.name, _first_line(error)) from None
+
+
 def load_mask_frames(frames: Sequence[Path], geometry: Geometry, *, name: str) -> FileVoxels:
     """The values of greyscale or indexed pictures, the k-th of which is the mask of slice k of an image.
 
@@ -82,10 +113,25 @@ def load_mask_frames(frames: Sequence[Path], geometry: Geometry, *, name: str) -
     return FileVoxels(name, from_stack(np.stack(planes), geometry.axis), np.asarray(geometry.affine), None)
 
 
-def read_picture(path: Path, *, max_bytes: int = MAX_IMAGE_BYTES, indexed: bool = False) -> NDArray[Any]:
+def load_mask_pages(path: Path, geometry: Geometry, *, max_bytes: int = MAX_IMAGE_BYTES) -> FileVoxels:
+    """The values of a picture file whose k-th page is the mask of slice k; raises as `load_mask_frames` does."""
+    import numpy as np
+
+    file = load_pages(path, max_bytes=max_bytes)
+    if file.voxels.ndim != 3:
+        raise WrongDimensions(path.name, file.voxels.shape, "a mask has one channel")
+    stack = file.voxels.transpose(2, 1, 0)
+    if stack.shape != geometry.stack_shape:
+        raise ShapeMismatch(geometry.stack_shape, stack.shape)
+    return FileVoxels(path.name, from_stack(stack, geometry.axis), np.asarray(geometry.affine), None)
+
+
+def read_picture(
+    path: Path, *, max_bytes: int = MAX_IMAGE_BYTES, indexed: bool = False, page: int | None = None
+) -> NDArray[Any]:
     """One picture as (H, W) or (H, W, 3); with `indexed` a palette's numbers instead of its colours.
 
-    Raises `NotAnImage`, `ImageTooLarge`, `WrongDimensions` (several pages) and `UnsupportedDtype`.
+    Raises `NotAnImage`, `ImageTooLarge`, `WrongDimensions` (several pages, and none was named) and `UnsupportedDtype`.
     """
     from PIL import Image
 
@@ -96,13 +142,17 @@ def read_picture(path: Path, *, max_bytes: int = MAX_IMAGE_BYTES, indexed: bool 
                 size = picture.width * picture.height * 4
                 if size > max(max_bytes, 4096):
                     raise ImageTooLarge(path.name, size, max_bytes)
-                if getattr(picture, "n_frames", 1) != 1:
+                if page:
+                    picture.seek(page)
+                if page is None and getattr(picture, "n_frames", 1) != 1:
                     raise WrongDimensions(path.name, (picture.height, picture.width), "it holds several pages")
                 return _pixels(picture, path.name, indexed=indexed)
-    except Image.DecompressionBombError as error:
-        raise NotAnImage(path.name, str(error).rstrip(".")) from None
-    except (OSError, EOFError, ValueError, SyntaxError, TypeError, struct.error, zlib.error, OverflowError) as error:
-        raise NotAnImage(path.name, str(error).splitlines()[0].rstrip(".") if str(error) else "it is damaged") from None
+    except (Image.DecompressionBombError, *_DAMAGE) as error:
+        raise NotAnImage(path.name, _first_line(error)) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".") if str(error) else "it is damaged"
 
 
 def _pixels(picture: Any, name: str, *, indexed: bool) -> NDArray[np.generic]:

@@ -94,6 +94,14 @@ def choose_axis(shape: Sequence[int], spacing: Sequence[float] | None) -> int:
     return 2
 
 
+def is_axis_unclear(shape: Sequence[int], spacing: Sequence[float] | None) -> bool:
+    """Whether the file's spacing tells no axis along which its slices were taken, so that a person should say."""
+    if spacing is None or sum(length == 1 for length in shape) == 1:
+        return False
+    *_, second, first = sorted(spacing)
+    return first < _ANISOTROPY * second
+
+
 def as_matrix(affine: NDArray[np.float64]) -> Matrix:
     """The 4 x 4 affine as plain numbers, which compare, hash and go into a row."""
     return tuple(tuple(float(entry) for entry in row) for row in affine)

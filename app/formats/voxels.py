@@ -18,12 +18,13 @@ from app.errors import (
     UnsupportedDtype,
     WrongDimensions,
 )
-from app.formats.image import Geometry, Image3D, as_matrix, choose_axis, stack_axes, to_stack
+from app.formats.image import Geometry, Image3D, as_matrix, choose_axis, is_axis_unclear, stack_axes, to_stack
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_AXIS_UNCLEAR = "its spacing does not tell along which axis slices were taken: cut along axis 2; `axis` chooses another"
 _EXACT_FLOAT32_INTEGER = 2**24
 # Masks saved by other programs carry rounded affines; a tenth of a voxel is beyond rounding and below a wrong grid.
 _AFFINE_TOLERANCE_VOXELS = 0.1
@@ -61,7 +62,9 @@ def to_image(file: FileVoxels, axis: int | None = None) -> Image3D:
     spacing_mm = None if spacing is None else (float(spacing[z]), float(spacing[y]), float(spacing[x]))
     geometry = Geometry(shape, cut, as_matrix(file.affine), spacing_mm)
     stack = np.ascontiguousarray(to_stack(kept, cut))
-    return Image3D(stack, file.slope, file.intercept, geometry, exact, file.remarks)
+    unclear = axis is None and is_axis_unclear(shape, file.spacing)
+    remarks = (*file.remarks, *((_AXIS_UNCLEAR,) if unclear else ()))
+    return Image3D(stack, file.slope, file.intercept, geometry, exact, remarks)
 
 
 def to_mask(file: FileVoxels, geometry: Geometry, value_map: Mapping[int, int] | None = None) -> NDArray[np.uint8]:
