@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     job_lease_s: float = Field(default=20.0, gt=0, description="A worker silent for so long has lost its job, seconds.")
     sweep_s: float = Field(default=2.0, gt=0, description="How often forgotten jobs are looked for, seconds.")
     job_attempts: int = Field(default=3, ge=1, description="A job whose worker died is taken up so often in all.")
+    checkpoint_s: float = Field(default=30.0, ge=0, description="How often a training keeps its state, seconds.")
     annotation_lease_s: float = Field(default=1800.0, gt=0, description="How long a slice is held for one annotator.")
     max_upload_bytes: int = Field(default=1 << 30, gt=0, description="Largest upload accepted, bytes.")
     pseudonym_key: str = Field(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
 from app.storage.blobs import BlobStore
+from worker.learning.resume import TrainingState
+
+_FACTS = "facts"  # JSON among the tensors, for safetensors' own notes are lost on loading
 
 
 def save_weights(blobs: BlobStore, state: Mapping[str, Tensor]) -> str:
@@ -23,6 +28,19 @@ def load_weights(blobs: BlobStore, key: str) -> dict[str, Tensor]:
     """The state dictionary under a key, on the CPU."""
     weights: dict[str, Tensor] = load(blobs.get(key))
     return weights
+
+
+def save_training(blobs: BlobStore, state: TrainingState) -> str:
+    """Store the state of a training and give back its key."""
+    facts = torch.frombuffer(bytearray(json.dumps(state.facts).encode()), dtype=torch.uint8)
+    return blobs.put(save({**state.tensors, _FACTS: facts}))
+
+
+def load_training(blobs: BlobStore, key: str) -> TrainingState:
+    """The state of a training under a key."""
+    tensors: dict[str, Tensor] = load(blobs.get(key))
+    facts = json.loads(tensors.pop(_FACTS).numpy().tobytes())
+    return TrainingState(tensors, facts)
 
 
 def save_features(blobs: BlobStore, slice_ids: Sequence[uuid.UUID], features: npt.NDArray[np.float32]) -> str:

@@ -66,6 +66,7 @@ class Work:
     attempt: int
     progress: Progress
     keep: Keep
+    checkpoint: dict[str, Any] | None = None  # where an earlier attempt got to; see `worker.checkpoints`
 
 
 Task = Callable[[Work], Record]
@@ -142,6 +143,7 @@ def _work_and_record(job: Job, place: Workplace) -> None:
                 attempt=job.attempts,
                 progress=heartbeat.progress,
                 keep=keep,
+                checkpoint=job.checkpoint,
             )
         )
     with unit_of_work(place.database, place.bell) as session:

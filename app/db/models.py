@@ -414,7 +414,10 @@ class Job(Base):
     revision: Mapped[int] = mapped_column(default=0)  # grows with every visible change: the event id of its stream
     progress_done: Mapped[int] = mapped_column(default=0)
     progress_total: Mapped[int] = mapped_column(default=0)
+    progress_from: Mapped[int] = mapped_column(default=0)  # where this stretch of the work began, and when:
+    progress_since: Mapped[datetime | None]  # the pace since then says how much time is left
     message: Mapped[str] = mapped_column(default="")
+    checkpoint: Mapped[dict[str, Any] | None]  # where another attempt goes on: {"key": blob, ...}
     result: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = _made_at()

@@ -22,7 +22,7 @@ NextSliceError
 ├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
 ├── UnsupportedMedia        415  MaskTypeRefused
 ├── PreconditionRequired    428  AnnotationPreconditionMissing
-├── Unavailable             503  MissingExtra, BlobDamaged, StoreUnreachable, BrokerUnreachable,
+├── Unavailable             503  MissingExtra, BlobDamaged, StoreUnreachable, BrokerUnreachable, GpuOutOfMemory,
 │                                ServiceUnreachable
 └── RequestRefused               what a service answered to this house as its client
 
@@ -146,6 +146,9 @@ from app.errors.jobs import (
 )
 from app.errors.jobs import (
     BrokerUnreachable as BrokerUnreachable,
+)
+from app.errors.jobs import (
+    GpuOutOfMemory as GpuOutOfMemory,
 )
 from app.errors.jobs import (
     JobCancelled as JobCancelled,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from app.errors.tree import Conflict, NextSliceError, Unavailable
 
 # --- jobs -------------------------------------------------------------------------------------------------------------
@@ -45,6 +47,20 @@ class JobNotRetryable(Conflict):
     def __init__(self, job_id: object, state: str) -> None:
         self.job_id, self.state = str(job_id), state
         super().__init__(f"Job {self.job_id} is {state}; only a failed or cancelled job can be queued again.")
+
+
+class GpuOutOfMemory(Unavailable):
+    """A training did not fit into the accelerator's memory, with half its batch neither."""
+
+    code = "gpu-oom"
+
+    def __init__(self, tried: Sequence[int], image_size: int) -> None:
+        self.tried, self.image_size = tuple(tried), image_size
+        batches = " and of ".join(map(str, tried))
+        super().__init__(
+            f"The GPU ran out of memory with batches of {batches} slices of {image_size} x {image_size} pixels; "
+            "nothing was lost. A smaller image_size or batch in the project's protocol, or a larger GPU, would do."
+        )
 
 
 class BrokerUnreachable(Unavailable):

@@ -62,6 +62,8 @@ def claim_next_job(session: Session, queue: Queue, owner: str, lease_s: float, a
             woken_at=None,  # should this worker die, the sweep wakes another one as soon as the lease has run out
             progress_done=0,
             progress_total=0,
+            progress_from=0,
+            progress_since=None,
             message="",
         )
     )
@@ -74,6 +76,7 @@ def beat_job(
     """Prolong the lease and write the progress; the revision grows only when something visible changed."""
     now = database_now(session)
     changed = or_(Job.progress_done != done, Job.progress_total != total, Job.message != message)
+    new_stretch = or_(Job.progress_since.is_(None), Job.progress_total != total, Job.progress_done > done)
     beat = (
         update(Job)
         .where(_is_held(job_id, token))
@@ -82,12 +85,19 @@ def beat_job(
             heartbeat_at=now,
             progress_done=done,
             progress_total=total,
+            progress_from=case((new_stretch, done), else_=Job.progress_from),
+            progress_since=case((new_stretch, now), else_=Job.progress_since),
             message=message,
             revision=Job.revision + case((changed, 1), else_=0),
         )
     )
     job = session.scalars(beat.returning(Job), execution_options=FRESH).one_or_none()
     return Beat(lost=job is None, cancel=job is not None and job.cancel_requested)
+
+
+def keep_checkpoint(session: Session, job_id: uuid.UUID, checkpoint: dict[str, Any]) -> None:
+    """Note where another attempt of the job can go on; the caller holds the job."""
+    session.execute(update(Job).where(Job.id == job_id).values(checkpoint=checkpoint))
 
 
 def hold_job(session: Session, job_id: uuid.UUID, token: int) -> None:
@@ -105,7 +115,7 @@ def hold_job(session: Session, job_id: uuid.UUID, token: int) -> None:
 
 def finish_job(session: Session, job_id: uuid.UUID, token: int, result: dict[str, Any]) -> None:
     """Close the job as succeeded; raises `JobLostError`, and then the whole transaction must go."""
-    _close_job(session, job_id, token, {"state": JobState.SUCCEEDED, "result": result})
+    _close_job(session, job_id, token, {"state": JobState.SUCCEEDED, "result": result, "checkpoint": None})
 
 
 def fail_job(session: Session, job_id: uuid.UUID, token: int, error: dict[str, Any]) -> None:

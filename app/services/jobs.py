@@ -140,11 +140,18 @@ def queue_position(session: Session, job: Job) -> int | None:
 
 
 def time_left_s(job: Job, now: datetime) -> float | None:
-    """Seconds until a running job is done if it goes on as so far; None where nothing can be said yet."""
-    if job.state != JobState.RUNNING or job.started_at is None or not 0 < job.progress_done <= job.progress_total:
+    """Seconds until a running job is done if it keeps its pace; None where nothing can be said yet.
+
+    The pace is that of the present stretch: reading slices says nothing about training, and what an earlier attempt
+    did took this one no time.
+    """
+    if job.state != JobState.RUNNING or job.progress_since is None:
         return None
-    elapsed_s = max(0.0, (now - job.started_at).total_seconds())
-    return elapsed_s / job.progress_done * (job.progress_total - job.progress_done)
+    done = job.progress_done - job.progress_from
+    left = job.progress_total - job.progress_done
+    if done <= 0 or left < 0:
+        return None
+    return max(0.0, (now - job.progress_since).total_seconds()) / done * left
 
 
 def is_waiting(now: datetime) -> ColumnElement[bool]:
@@ -165,6 +172,8 @@ def queued_fields(now: datetime) -> dict[str, Any]:
         "woken_at": now,
         "progress_done": 0,
         "progress_total": 0,
+        "progress_from": 0,
+        "progress_since": None,
         "message": "",
         "revision": Job.revision + 1,
     }

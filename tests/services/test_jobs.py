@@ -12,7 +12,7 @@ from app.db.session import Database
 from app.errors import JobFinishedError, JobNotRetryable, RecordNotFound
 from app.names import JobKind, JobState, Queue, RoundState
 from app.outbox import SilentBell, unit_of_work
-from app.services.claims import claim_next_job, fail_job, finish_job
+from app.services.claims import beat_job, claim_next_job, fail_job, finish_job
 from app.services.jobs import (
     WAKE_DELAYS_S,
     find_job,
@@ -171,14 +171,29 @@ def test_the_queue_position_counts_the_older_jobs_of_the_same_queue(database: Da
     assert places == [None, 1, 2]
 
 
-def test_the_time_left_follows_the_pace_so_far(database: Database) -> None:
+def test_the_time_left_follows_the_pace_of_the_present_stretch(database: Database) -> None:
     (job_id,) = queue_jobs(database, JobKind.PREDICT)
     job = claim(database)
-    assert job.started_at is not None
-    later = job.started_at + timedelta(seconds=30)
-    assert time_left_s(job, later) is None
-    job.progress_done, job.progress_total = 3, 10
-    assert time_left_s(job, later) == pytest.approx(70.0)
-    job.progress_done = 10
-    assert time_left_s(job, later) == 0.0
-    assert time_left_s(read_job(database, job_id), later) is None
+
+    def beat(done: int, total: int) -> Job:
+        with unit_of_work(database, SilentBell()) as session:
+            beat_job(session, job_id, job.token, LEASE_S, done, total, "")
+        return read_job(database, job_id)
+
+    def left(beaten: Job, after_s: float) -> float | None:
+        assert beaten.progress_since is not None
+        return time_left_s(beaten, beaten.progress_since + timedelta(seconds=after_s))
+
+    assert time_left_s(job, job.created_at) is None, "nothing was said yet"
+    assert left(beat(2, 3), 5) is None, "reading slices has only begun"
+    begun = beat(40, 100)
+    assert left(begun, 30) is None, "the forty were done by an attempt before this one"
+    later = beat(50, 100)
+    assert later.progress_since == begun.progress_since
+    assert left(later, 30) == pytest.approx(150.0)
+    assert left(beat(100, 100), 30) == 0.0
+    again = beat(10, 100)
+    assert left(again, 30) is None, "it began anew, with half the batch, say"
+    with unit_of_work(database, SilentBell()) as session:
+        finish_job(session, job_id, job.token, {})
+    assert time_left_s(read_job(database, job_id), job.created_at) is None

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from worker.learning.errors import NonFiniteError, ShapeError, TrainingDivergedE
 from worker.learning.losses.contrastive import total_loss
 from worker.learning.nets.encoder import FEATURES, ContrastiveEncoder, find_imagenet_weights, load_imagenet
 from worker.learning.precision import autocast, memory_format
+from worker.learning.resume import Checkpoints, Resumable
 from worker.learning.samplers import SliceOrder, draw_epoch, flatten_groups, sort_slices
 from worker.learning.seeding import seeded_initialisation, torch_generator
 from worker.learning.shapes import Progress, SlicePool, as_unit_floats
@@ -41,11 +43,13 @@ def fit_encoder(
     on_progress: Progress,
     device: torch.device,
     imagenet_weights: Path | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> FittedEncoder:
     """Train an encoder on the un-augmented slices of `pool` for a fixed number of epochs and keep the last weights.
 
     `on_progress` is called after every step; what it raises ends the training. Equal seeds give equal weights on one
-    machine. Raises ShapeError, PoolStructureError, NonFiniteError, WeightsError, TrainingDivergedError.
+    machine, from whichever checkpoint (one an epoch) it goes on. Raises ShapeError, PoolStructureError, NonFiniteError,
+    WeightsError, TrainingDivergedError.
     """
     order = _check_pool(pool, config)
     channels = pool.images.shape[1]
@@ -58,10 +62,16 @@ def fit_encoder(
     )
     generator = torch_generator(seed, "augment", device=device)
 
+    resumable = Resumable({"encoder": encoder}, optimizer, generator, device)
     losses: list[float] = []
     step = 0
+    if checkpoints is not None and checkpoints.found is not None:
+        resumable.restore(checkpoints.found)
+        losses, step = list(checkpoints.found.facts["losses"]), int(checkpoints.found.facts["step"])
+        # What truly happened at the start; the file of weights may have come or gone meanwhile.
+        start = str(checkpoints.found.facts["start"])
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-        for epoch in range(config.epochs):
+        for epoch in range(len(losses), config.epochs):
             batches = draw_epoch(order, config.relations, config.batch_slices, seed, epoch)
             total = torch.zeros((), device=device)
             for groups in batches:
@@ -81,6 +91,9 @@ def fit_encoder(
             losses.append(float(total) / len(batches))
             if not np.isfinite(losses[-1]):
                 raise TrainingDivergedError(step, losses[-1])
+            if checkpoints is not None and epoch + 1 < config.epochs:
+                facts = {"losses": losses, "step": step, "start": start}
+                checkpoints.keep(partial(resumable.snapshot, facts))
 
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     warning = NO_WEIGHTS if start != config.start else None

@@ -103,10 +103,23 @@ def _probability_chunks(
             network.eval().to(memory_format=layout)
         for batch in torch.split(images, max(1, pixels // config.image_size**2)):
             planes = as_unit_floats(batch.to(device)).contiguous(memory_format=layout)
-            yield _mean_softmax(networks, planes, config, device)
+            yield _fitting_softmax(networks, planes, config, device)
     finally:
         for network, mode in zip(networks, modes, strict=True):
             network.train(mode)
+
+
+def _fitting_softmax(
+    networks: Sequence[nn.Module], planes: Tensor, config: SegmentationConfig, device: torch.device
+) -> Tensor:
+    """Give the mean softmax of the planes; out of memory, once more in two halves, which gives the same."""
+    try:
+        return _mean_softmax(networks, planes, config, device)
+    except torch.OutOfMemoryError:
+        if len(planes) < 2:
+            raise
+    torch.cuda.empty_cache()
+    return torch.cat([_mean_softmax(networks, half, config, device) for half in planes.chunk(2)])
 
 
 @torch.inference_mode()

@@ -1,9 +1,11 @@
 """Trains one member to segment, from the annotated slices of a round."""
 
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from itertools import islice
 from time import perf_counter
 
 import numpy as np
@@ -19,10 +21,11 @@ from worker.learning.nets.unet import DualBranchUNet, UNet, build_network
 from worker.learning.precision import autocast, memory_format
 from worker.learning.predict import predict_in_native, predict_labels
 from worker.learning.resize import resize_labels
+from worker.learning.resume import Checkpoints, Resumable
 from worker.learning.seeding import derive_seed, torch_generator
 from worker.learning.shapes import UNLABELLED, LabelledSlices, Progress, ReferenceVolume, as_unit_floats
 
-REPORT_EVERY = 10  # steps between two reports; each waits once for the device
+REPORT_EVERY = 10  # steps between two looks at the loss; each waits once for the device
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,41 @@ class FittedSegmentation:
     seconds: float  # wall time in all
 
 
+@dataclass
+class Tally:
+    """What a training has to show so far."""
+
+    step: int = 0  # the last one that is done
+    best_step: int = 0
+    best_dice: float | None = None
+    best_state: dict[str, Tensor] | None = None
+    history: list[tuple[int, float, float | None]] = field(default_factory=list)
+    validation_seconds: float = 0.0
+    seconds: float = 0.0
+
+    @classmethod
+    def begin(cls, resumable: Resumable, checkpoints: Checkpoints | None) -> "Tally":
+        """Give an empty tally, or put the training back to where a checkpoint left it and give that one's."""
+        found = None if checkpoints is None else checkpoints.found
+        if found is None:
+            return cls()
+        resumable.restore(found)
+        history = [(step, loss, dice) for step, loss, dice in found.facts["history"]]
+        return cls(**{**found.facts, "history": history, "best_state": found.part("kept") or None})
+
+    def note(self, step: int, loss: float, dice: float | None, network: nn.Module) -> None:
+        """Take down a step with its mean loss and, where it was validated, its Dice; keep the best weights."""
+        self.step = step
+        self.history.append((step, loss, dice))
+        if dice is not None and (self.best_dice is None or dice > self.best_dice):
+            self.best_step, self.best_dice, self.best_state = step, dice, copy_state(network)
+
+    def facts(self, seconds: float) -> dict[str, object]:
+        """Give everything but the best weights as plain values, `seconds` after the start."""
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "best_state"}
+        return plain | {"seconds": seconds}
+
+
 def fit_segmentation(
     training: LabelledSlices,
     validation: Sequence[ReferenceVolume],
@@ -46,15 +84,16 @@ def fit_segmentation(
     seed: int,
     on_progress: Progress,
     device: torch.device,
+    checkpoints: Checkpoints | None = None,
 ) -> FittedSegmentation:
     """Give the member trained on `training`, as it was when it scored best on `validation` (of equals, the first).
 
-    Same arguments, same device, same result. `on_progress` is called every few steps and may raise to stop. Raises
-    BadInputError for labels outside the classes or no slice at all, ShapeError for images of another size or channel
-    count, TrainingDivergedError when the loss is no longer finite.
+    Same arguments, same device, same result, from whichever checkpoint it goes on. `on_progress` is called after every
+    step and may raise to stop. Raises BadInputError for labels outside the classes or no slice at all, ShapeError for
+    images of another size or channel count, TrainingDivergedError when the loss is no longer finite.
     """
     refuse_unfit_data(training, validation, config)
-    started, validation_seconds = perf_counter(), 0.0
+    started = perf_counter()
     layout = memory_format(config.precision, device)
     with seeded_globals(derive_seed(seed, "segmentation", "network"), device):
         network = build_network(None, config).to(device).to(memory_format=layout)
@@ -65,11 +104,13 @@ def fit_segmentation(
         order = torch_generator(seed, "segmentation", "order")
         draws = torch_generator(seed, "segmentation", "augmentation", device=device)
         batches = endless_batches(len(images), config.batch_size, order)
+        resumable = Resumable({"network": network}, optimizer, draws, device)
 
-        history: list[tuple[int, float, float | None]] = []
-        best_step, best_dice, best_state = 0, None, None
+        tally, message = Tally.begin(resumable, checkpoints), "starting"
+        deque(islice(batches, tally.step), maxlen=0)  # the order comes from the seed alone, so it is drawn again
+        started -= tally.seconds
         loss_sum, steps_since = torch.zeros((), device=device), 0
-        for step in range(1, config.iterations + 1):
+        for step in range(tally.step + 1, config.iterations + 1):
             rows = next(batches).to(device, non_blocking=True)
             batch, targets = augment_slices(images[rows], labels[rows], draws)
             batch = as_unit_floats(batch).contiguous(memory_format=layout)
@@ -83,6 +124,7 @@ def fit_segmentation(
             last = step == config.iterations
             validate = bool(validation) and (last or step % config.validate_every == 0)
             if not (validate or last or step % REPORT_EVERY == 0):
+                on_progress(step, config.iterations, message)
                 continue
             mean_loss = float(loss_sum) / steps_since
             if not math.isfinite(mean_loss):
@@ -91,22 +133,23 @@ def fit_segmentation(
             if validate:
                 clock = perf_counter()
                 dice = validate_network(network, planes, references, config, device)
-                validation_seconds += perf_counter() - clock
-                if dice is not None and (best_dice is None or dice > best_dice):
-                    best_step, best_dice, best_state = step, dice, copy_state(network)
-            history.append((step, mean_loss, dice))
-            on_progress(step, config.iterations, describe_step(mean_loss, dice))
+                tally.validation_seconds += perf_counter() - clock
+            tally.note(step, mean_loss, dice, network)
+            message = describe_step(mean_loss, dice)
             loss_sum, steps_since = torch.zeros((), device=device), 0
+            if checkpoints is not None and not last:
+                checkpoints.keep(lambda: resumable.snapshot(tally.facts(perf_counter() - started), tally.best_state))
+            on_progress(step, config.iterations, message)
         last_state = copy_state(network)
 
     return FittedSegmentation(
-        state=last_state if best_state is None else best_state,
+        state=last_state if tally.best_state is None else tally.best_state,
         last_state=last_state,
         config=config,
-        best_step=best_step or config.iterations,
-        best_dice=best_dice,
-        history=tuple(history),
-        validation_seconds=validation_seconds,
+        best_step=tally.best_step or config.iterations,
+        best_dice=tally.best_dice,
+        history=tuple(tally.history),
+        validation_seconds=tally.validation_seconds,
         seconds=perf_counter() - started,
     )
 

@@ -15,7 +15,9 @@ from worker.checkpoints import save_features, save_weights
 from worker.dataset import load_slice_pool, load_volumes
 from worker.device import choose_device, describe_device
 from worker.learning.configs import EncoderConfig
-from worker.learning.embed import build_encoder, embed_slices, fit_encoder
+from worker.learning.embed import FittedEncoder, build_encoder, embed_slices, fit_encoder
+from worker.memory import fit_in_memory
+from worker.resumption import JobCheckpoints
 from worker.runner import Record, Work
 
 
@@ -29,9 +31,17 @@ def run(work: Work) -> Record:
     config = EncoderConfig(**dataclasses.asdict(load_protocol(project.protocol).encoder))
     device = choose_device(work.settings)
     slices = load_slice_pool(work.blobs, pool, volumes, config.image_size, config.resize, work.progress)
-    fitted = fit_encoder(slices, config, project.seed, work.progress, device)
-    encoder = build_encoder(fitted.state, config, fitted.channels)
-    features = embed_slices(encoder, slices.images, config, device)
+
+    def fit(batch: int) -> FittedEncoder:
+        fitting = dataclasses.replace(config, batch_slices=batch)
+        seen = [str(each.slice_id) for each in pool]
+        identity = {"config": dataclasses.asdict(fitting), "seed": project.seed, "data": seen, "device": str(device)}
+        checkpoints = JobCheckpoints(work, identity)
+        return fit_encoder(slices, fitting, project.seed, work.progress, device, checkpoints=checkpoints)
+
+    fitted = fit_in_memory(fit, config.batch_slices, config.image_size, least=config.group_size)
+    encoder = build_encoder(fitted.state, fitted.config, fitted.channels)
+    features = embed_slices(encoder, slices.images, fitted.config, device)
     weights_key = save_weights(work.blobs, fitted.state)
     features_key = save_features(work.blobs, [each.slice_id for each in pool], features)
 
@@ -42,7 +52,7 @@ def run(work: Work) -> Record:
             kind=ModelKind.ENCODER,
             weights_key=weights_key,
             features_key=features_key,
-            config=dataclasses.asdict(config),
+            config=dataclasses.asdict(fitted.config),
             manifest={
                 "seed": project.seed,
                 "start": fitted.start,

@@ -21,8 +21,10 @@ from worker.device import choose_device, describe_device
 from worker.learning.configs import SegmentationConfig
 from worker.learning.seeding import derive_seed
 from worker.learning.train import FittedSegmentation, fit_segmentation
+from worker.memory import fit_in_memory
 from worker.references import iterate_references, list_references
-from worker.runner import Record, Work
+from worker.resumption import JobCheckpoints
+from worker.runner import Progress, Record, Work
 
 
 def run(work: Work) -> Record:
@@ -44,6 +46,7 @@ def run(work: Work) -> Record:
     validation = [reference for _, reference in references]
     training = load_labelled_slices(work.database, work.blobs, annotated, volumes, config.image_size, config.resize)
     device = choose_device(work.settings)
+    seen = [str(each.version_id) for each in annotated] + [str(volume.id) for volume in judged]
     for member in range(protocol.members):
         if member in trained:
             continue
@@ -53,7 +56,13 @@ def run(work: Work) -> Record:
             text = f"member {member + 1} of {protocol.members}: {message}"
             work.progress(member * total + done, protocol.members * total, text)
 
-        fitted = fit_segmentation(training, validation, config, seed, report, device)
+        def fit(batch: int, seed: int = seed, report: Progress = report) -> FittedSegmentation:
+            fitting = dataclasses.replace(config, batch_size=batch)
+            identity = {"config": dataclasses.asdict(fitting), "seed": seed, "data": seen, "device": str(device)}
+            checkpoints = JobCheckpoints(work, identity)
+            return fit_segmentation(training, validation, fitting, seed, report, device, checkpoints)
+
+        fitted = fit_in_memory(fit, config.batch_size, config.image_size)
         model = _member(project, round_, member, seed, fitted, annotated, save_weights(work.blobs, fitted.state))
         model.manifest |= describe_device(device)
         work.keep(partial(_add, model))
