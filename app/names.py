@@ -42,6 +42,7 @@ class JobKind(StrEnum):
     PREDICT = "predict"
     IMPORT = "import"
     EXPORT = "export"
+    COVERAGE = "coverage"
 
 
 class JobState(StrEnum):
@@ -74,6 +75,7 @@ QUEUE_OF: dict[JobKind, Queue] = {
     JobKind.PREDICT: Queue.GPU,
     JobKind.IMPORT: Queue.CPU,
     JobKind.EXPORT: Queue.CPU,
+    JobKind.COVERAGE: Queue.CPU,
 }
 
 

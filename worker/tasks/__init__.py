@@ -20,6 +20,7 @@ TASKS: dict[JobKind, str] = {
     JobKind.PREDICT: "worker.tasks.predict",
     JobKind.IMPORT: "worker.tasks.import_volumes",
     JobKind.EXPORT: "worker.tasks.export",
+    JobKind.COVERAGE: "worker.tasks.coverage",
 }
 
 
