@@ -29,9 +29,10 @@ async function send(path, options = {}) {
   throw new Problem(answer.status, problem.code ?? "", problem.detail ?? strings.refused(answer.status), tagOf(answer));
 }
 
-/** The JSON answer of a GET. */
+/** The JSON answer of a GET; null where there is nothing. */
 export async function get(path) {
-  return (await send(path, { headers: { Accept: "application/json" } })).json();
+  const answer = await send(path, { headers: { Accept: "application/json" } });
+  return answer.status === 204 ? null : answer.json();
 }
 
 /** All items of a list, page after page. */
@@ -54,6 +55,32 @@ export async function post(path, body = null) {
   }
   const answer = await send(path, options);
   return answer.status === 204 ? null : answer.json();
+}
+
+/** Send one file as a volume; `share` is told how much of it (0 to 1) is on its way. */
+export function uploadVolume(project, file, fields, share) {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(fields)) form.append(name, value);
+  form.append("image", file);
+  // fetch does not say how far an upload is.
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.upload.addEventListener("progress", (event) => share(event.total ? event.loaded / event.total : 0));
+    request.addEventListener("error", () => reject(new Problem(0, "unreachable", strings.unreachable)));
+    request.addEventListener("load", () => {
+      const answer = JSON.parse(request.responseText || "{}");
+      if (request.status < 300) resolve(answer);
+      else reject(new Problem(request.status, answer.code ?? "", answer.detail ?? strings.refused(request.status)));
+    });
+    request.open("POST", `/v1/projects/${encodeURIComponent(project)}/volumes`);
+    request.send(form);
+  });
+}
+
+/** How unsure the models are of each pixel, 0 to 255; null where it is not known. */
+export async function readUncertainty(slice) {
+  const answer = await send(`/v1/slices/${slice}/uncertainty`);
+  return answer.status === 204 ? null : new Uint8Array(await answer.arrayBuffer());
 }
 
 /** Give a lease back. */

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.web.axe import serious_violations
 from tests.web.conftest import Site, Window
 from tests.web.gestures import draw, labelled_pixels, middle, stored_mask
 
@@ -42,6 +44,53 @@ def test_a_round_goes_from_the_board_over_the_annotator_to_a_point_of_the_curve(
     expect(page.locator("#rounds tbody tr").first).to_contain_text("closed")
     assert page.locator(".mean-dot[r='5']").count() == 1
     assert _latest_round(site, slug)["state"] == "closed"
+    expect(page.locator("#time")).to_contain_text("spent on 1 slice")
+    expect(page.locator("#losses figure").first).to_be_visible()
+    expect(page.locator("#worst tbody tr").first).to_be_visible()
+    assert serious_violations(page) == []
+    _look_at_the_other_views(page, site, slug, first["id"])
+
+
+def _look_at_the_other_views(page: Page, site: Site, slug: str, annotated: str) -> None:
+    page.get_by_role("link", name="Coverage").click()
+    page.get_by_role("button", name="Make the map").click()
+    expect(page.locator("#map-facts")).to_contain_text("their pixels (no encoder is trained)", timeout=TRAINING_MS)
+    expect(page.locator("#map-legend")).to_contain_text("annotated (3)")
+    train = site.client.get(f"/v1/projects/{slug}")["slices"]["train"]
+    points = site.client.get(f"/v1/projects/{slug}/coverage")["slices"]
+    assert len(points) == train
+    assert serious_violations(page) == []
+    page.get_by_role("link", name="People").click()
+    expect(page.locator("#pace")).to_contain_text("local")
+    page.get_by_role("link", name="Models").click()
+    expect(page.locator("#versions")).to_contain_text("in use")
+    page.get_by_role("button", name="Always use the newest").click()
+    expect(page.locator("#promotions")).to_contain_text("local chose always the newest")
+    assert serious_violations(page) == []
+    page.get_by_role("link", name="Coverage").click()
+    expect(page.locator("#map")).to_be_visible()
+    place = next(each for each in points if each["slice_id"] == annotated)
+    box = page.locator("#map").bounding_box()
+    assert box is not None
+    margin = 18
+    x = box["x"] + margin + place["x"] * (box["width"] - 2 * margin)
+    y = box["y"] + margin + (1 - place["y"]) * (box["height"] - 2 * margin)
+    page.mouse.click(x, y)
+    page.wait_for_url(f"**/annotate.html?project={slug}&slice={annotated}")
+
+
+def test_files_are_imported_on_the_board_and_a_bad_one_says_why(window: Window, site: Site, tmp_path: Path) -> None:
+    window.accepted = ("400", "415", "422")
+    slug, _ = site.make_slice()
+    bad = tmp_path / "p9_notes.nii.gz"
+    bad.write_text("no image")
+    window.page.goto(f"/#/{slug}/data")
+    window.page.locator("#import-files").set_input_files([site.flat, bad])
+    window.page.get_by_role("button", name="Import", exact=True).click()
+    expect(window.page.locator("#import-report li")).to_have_count(2)
+    expect(window.page.locator("#import-report")).to_contain_text("flat.nii.gz: flat, scan, 3 slices")
+    expect(window.page.locator("#import-report .state-failed")).to_contain_text("p9_notes.nii.gz: ")
+    expect(window.page.locator("#volumes tbody tr")).to_have_count(2)
 
 
 def test_an_export_is_made_and_can_be_downloaded(page: Page, site: Site) -> None:

@@ -69,6 +69,7 @@ export function showState(desk) {
   byId("redo").disabled = readOnly || work.history.undone.length === 0;
   byId("rest").hidden = desk.project.supervision === "scribble";
   byId("rest").disabled = readOnly || unlabelled === 0;
+  byId("uncertainty-line").hidden = !stage.hasUncertainty;
   byId("no-prediction").hidden = desk.prediction !== null;
   byId("accept").disabled = readOnly || desk.prediction === null;
   byId("submit").disabled = readOnly;

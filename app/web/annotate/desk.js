@@ -7,7 +7,7 @@ import { byId } from "../dom.js";
 import { strings } from "../strings.js";
 import { classesByKey, showCounts, showPresets, tell } from "./panel.js";
 import { loadPlane, prefetchPlanes } from "./planes.js";
-import { findMask, loadPrediction } from "./work.js";
+import { findMask, loadPrediction, loadUncertainty } from "./work.js";
 
 export const TOOLS = ["pen", "brush", "eraser", "fill", "polygon"];
 const SIZE_MOST = 60;
@@ -68,10 +68,12 @@ export class Desk {
   async showPrediction(slice) {
     this.prediction = null;
     this.stage.setPrediction(null);
-    const found = await loadPrediction(slice.id);
+    this.stage.setUncertainty(null);
+    const [found, unsure] = await Promise.all([loadPrediction(slice.id), loadUncertainty(slice.id)]);
     if (this.viewed?.id !== slice.id) return; // somebody went on meanwhile
     this.prediction = found;
     this.stage.setPrediction(found);
+    this.stage.setUncertainty(unsure);
     this.changed();
   }
 

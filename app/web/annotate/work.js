@@ -1,6 +1,6 @@
 // The slice that is being annotated: its mask, what was done to it, and its draft.
 
-import { list, get, readAnnotation, readPrediction } from "../api.js";
+import { list, get, readAnnotation, readPrediction, readUncertainty } from "../api.js";
 import { History } from "../core/history.js";
 import { Mask } from "../core/mask.js";
 import { dropDraft, findDraft, keepDraft, listUnsent } from "../kept.js";
@@ -87,6 +87,11 @@ export class Work {
 /** The newest prediction of a slice or null; one that cannot be had now is no reason to stop anybody. */
 export function loadPrediction(slice) {
   return readPrediction(slice).catch(() => null);
+}
+
+/** How unsure the models are of each pixel, or null. */
+export function loadUncertainty(slice) {
+  return readUncertainty(slice).catch(() => null);
 }
 
 /** What somebody last said about a slice, sent or still waiting to be; null: nothing. */

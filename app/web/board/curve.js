@@ -10,9 +10,11 @@ const LABEL_GAP = 18;
 
 /**
  * `points`: [{percent, dice, ensemble, least, most, byClass: Map(value -> dice)}], ascending in percent.
- * `classes`: [{value, name, color}] of the foreground; `planned`: the largest budget of the project, percent.
+ * A class has {dice, least, most}: its mean and its band over the members. `classes`: [{value, name, color}] of the
+ * foreground; `planned`: the largest budget of the project, percent; `random`: [{percent, dice}] of a project that
+ * draws at random under the same protocol, or null.
  */
-export function drawCurve(points, classes, planned) {
+export function drawCurve(points, classes, planned, random = null) {
   const most = niceTop(Math.max(planned, ...points.map(({ percent }) => percent)));
   const x = (percent) => MARGIN.left + (percent / most) * (WIDTH - MARGIN.left - MARGIN.right);
   const y = (dice) => HEIGHT - MARGIN.bottom - dice * (HEIGHT - MARGIN.top - MARGIN.bottom);
@@ -21,8 +23,16 @@ export function drawCurve(points, classes, planned) {
   drawing.append(...drawAxes(x, y, most));
   const band = [...points.map((each) => [x(each.percent), y(each.most)]), ...points.map((each) => [x(each.percent), y(each.least)]).reverse()];
   drawing.append(svg("polygon", { class: "band", points: band.map((each) => each.join(",")).join(" ") }));
+  for (const { value, color } of classes) {
+    const own = points.filter(({ byClass }) => byClass.has(value)).map((each) => [x(each.percent), each.byClass.get(value)]);
+    const edges = [...own.map(([at, { most }]) => [at, y(most)]), ...own.map(([at, { least }]) => [at, y(least)]).reverse()];
+    drawing.append(svg("polygon", { class: "class-band", fill: color, points: edges.map((each) => each.join(",")).join(" ") }));
+  }
+  if (random !== null && random.length) {
+    drawing.append(...drawRandom(random, x, y));
+  }
   const series = [
-    ...classes.map(({ value, name, color }) => ({ name, color, of: (point) => point.byClass.get(value) ?? null })),
+    ...classes.map(({ value, name, color }) => ({ name, color, of: (point) => point.byClass.get(value)?.dice ?? null })),
     { name: strings.ensemble, kind: "ensemble", of: (point) => point.ensemble },
     { name: strings.mean, kind: "mean", of: (point) => point.dice },
   ];
@@ -57,6 +67,16 @@ function drawSeries(drawing, points, { name, kind, color, of }, x, y) {
     drawing.append(svg("circle", { class: `dot ${kind ?? "class"}-dot`, cx, cy, r: kind === "mean" ? 5 : 3.5, ...fill }));
   }
   return { name: `${name} ${of(measured.at(-1)).toFixed(3)}`, kind, color, x: known.at(-1)[0], y: known.at(-1)[1] };
+}
+
+function drawRandom(random, x, y) {
+  const places = random.map(({ percent, dice }) => [x(percent), y(dice)]);
+  const last = places.at(-1);
+  return [
+    svg("polyline", { class: "line random", points: places.map((each) => each.join(",")).join(" ") }),
+    ...places.map(([cx, cy]) => svg("rect", { class: "random-dot", x: cx - 4, y: cy - 4, width: 8, height: 8 })),
+    svg("text", { x: last[0] - 6, y: last[1] + 18, "text-anchor": "end" }, strings.randomCurve(random.at(-1).dice)),
+  ];
 }
 
 // Names at the ends of the lines, pushed apart where the lines end close together.

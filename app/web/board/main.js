@@ -4,18 +4,26 @@ import { get, list, post, Problem } from "../api.js";
 import { byId, element, replaceChildren } from "../dom.js";
 import { annotatorName, setAnnotatorName } from "../kept.js";
 import { applyStrings, strings } from "../strings.js";
-import { drawCurve } from "./curve.js";
+import { CoverageMap } from "./coverage.js";
+import { bindImport, showVolumes } from "./data.js";
 import { isFinal, JobFollower, showJob } from "./jobs.js";
-import { picksTable, roundsTable } from "./tables.js";
+import { noteLive } from "./losses.js";
+import { showModels } from "./models.js";
+import { showPeople } from "./people.js";
+import { pointOf, showRounds, showStatistics } from "./rounds.js";
 
 const LOOK_EVERY_MS = 3000;
+const VIEWS = ["rounds", "coverage", "models", "people", "data"];
 const RUNNING = new Set(["proposing", "training", "evaluating"]);
 
 class Board {
   constructor() {
     this.slug = null;
     this.state = null; // {project, rounds, jobs, volumes, picks}
+    this.view = VIEWS[0];
     this.points = new Map(); // round id -> point of the curve
+    this.map = new CoverageMap((ask) => this.act(ask));
+    bindImport(() => this.state.project, () => this.look());
     this.job = null;
     this.busy = false;
     this.follower = new JobFollower((job) => this.jobChanged(job));
@@ -30,9 +38,14 @@ class Board {
 
   /** Show the project that the address names, or the newest. */
   async choose() {
-    this.follower.stop();
-    this.state = this.job = null;
-    this.slug = decodeURIComponent(window.location.hash.replace(/^#\/?/, "")) || null;
+    const [slug, view] = window.location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+    this.view = VIEWS.includes(view) ? view : VIEWS[0];
+    if ((slug || null) === this.slug && this.state !== null) this.showViews();
+    else {
+      this.follower.stop();
+      this.state = this.job = null;
+      this.slug = slug || null;
+    }
     await this.look();
   }
 
@@ -52,12 +65,16 @@ class Board {
       }
       const path = `/v1/projects/${project.slug}`;
       const [rounds, jobs, volumes] = await Promise.all([list(`${path}/rounds`), list(`${path}/jobs`), list(`${path}/volumes`)]);
-      const picks = rounds.length ? await list(`/v1/rounds/${rounds.at(-1).id}/picks`) : [];
+      const [picks, models] = await Promise.all([
+        rounds.length ? list(`/v1/rounds/${rounds.at(-1).id}/picks`) : [],
+        list(`${path}/models`),
+      ]);
+      const random = await this.randomCurve(project, projects);
       if (wanted !== this.slug) return;
-      this.state = { project, rounds, jobs, volumes, picks };
+      this.state = { project, rounds, jobs, volumes, picks, models, random, points: this.points };
       this.show();
       this.lostContact(false);
-      await this.learnPoints();
+      await Promise.all([this.learnPoints(), this.showView()]);
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       if (problem.passes) this.lostContact(true);
@@ -73,12 +90,14 @@ class Board {
 
   jobChanged(job) {
     this.job = job;
+    noteLive(job);
     this.showJob();
+    if (this.view === "rounds" && this.state !== null) showRounds(this.state);
     if (isFinal(job)) this.look();
   }
 
   show() {
-    const { project, rounds, jobs, picks } = this.state;
+    const { project, jobs } = this.state;
     byId("nothing").hidden = true;
     byId("chosen").hidden = false;
     document.title = `${project.name} · ${strings.boardTitle} · ${strings.product}`;
@@ -87,37 +106,46 @@ class Board {
     byId("share").textContent = strings.labelled(project.annotated, project.slices.train);
     byId("share-bar").value = project.slices.train ? project.annotated / project.slices.train : 0;
     replaceChildren(byId("actions"), ...this.actions());
-    replaceChildren(byId("rounds"), rounds.length ? roundsTable(rounds) : element("p", { class: "faint" }, strings.noRounds));
-    this.showPicks();
-    this.showCurve();
+    this.showViews();
     const newest = jobs.find((job) => !isFinal(job)) ?? jobs[0] ?? null;
     if (newest?.id !== this.job?.id || newest?.revision > this.job?.revision) this.job = newest;
     if (newest !== null && !isFinal(newest)) this.follower.follow(newest.id);
     this.showJob();
-    if (!picks.length) byId("picks-card").hidden = true;
+    showRounds(this.state);
+  }
+
+  showViews() {
+    const { slug } = this.state.project;
+    const links = VIEWS.map((view) => element("li", {}, element("a", {
+      href: `#/${encodeURIComponent(slug)}/${view}`, "aria-current": view === this.view ? "page" : null,
+    }, strings.viewNames[view])));
+    replaceChildren(byId("views"), ...links);
+    for (const each of document.querySelectorAll("[data-view]")) each.hidden = each.dataset.view !== this.view;
+  }
+
+  /** What the view in front asks for beyond what every view needs. */
+  async showView() {
+    const { project, volumes } = this.state;
+    if (this.view === "rounds") await showStatistics(project);
+    else if (this.view === "coverage") await this.map.show(project);
+    else if (this.view === "models") await showModels(project, (ask) => this.act(ask));
+    else if (this.view === "people") await showPeople(project);
+    else showVolumes(volumes);
+  }
+
+  /** The curve of the benchmark's project that draws at random under this one's protocol; null: there is none. */
+  async randomCurve(project, projects) {
+    if (project.strategy === "random" || !project.slug.includes(project.strategy)) return null;
+    const twin = projects.find(({ slug }) => slug === project.slug.replace(project.strategy, "random"));
+    if (twin === undefined) return null;
+    const rounds = await list(`/v1/projects/${twin.slug}/rounds`);
+    const judged = rounds.filter(({ summary }) => summary.dice != null);
+    return judged.map(({ budget_percent: percent, summary }) => ({ percent, dice: summary.dice }));
   }
 
   showJob() {
     const act = (verb) => () => this.act(() => post(`/v1/jobs/${this.job.id}/${verb}`));
     showJob(this.job, { cancel: act("cancel"), retry: act("retry") });
-  }
-
-  showPicks() {
-    const { project, rounds, picks } = this.state;
-    if (!picks.length) return;
-    byId("picks-card").hidden = false;
-    const done = picks.filter(({ annotated }) => annotated).length;
-    const title = [`${strings.picks(rounds.at(-1).number)} `, element("small", {}, strings.picksSoFar(done, picks.length))];
-    replaceChildren(byId("picks-title"), ...title);
-    replaceChildren(byId("picks"), picksTable(picks, project));
-  }
-
-  showCurve() {
-    const { project, rounds } = this.state;
-    const points = rounds.filter(({ id }) => this.points.has(id)).map(({ id }) => this.points.get(id));
-    const classes = project.label_schema.filter(({ value }) => value !== 0);
-    points.sort((a, b) => a.percent - b.percent);
-    replaceChildren(byId("curve"), points.length ? drawCurve(points, classes, Math.max(...project.budgets)) : element("p", { class: "faint" }, strings.curveEmpty));
   }
 
   /** Points of the curve: metrics of closed rounds, asked once each. */
@@ -127,7 +155,7 @@ class Board {
     for (const round of unknown) {
       this.points.set(round.id, pointOf(round, project, await list(`/v1/rounds/${round.id}/metrics`)));
     }
-    if (unknown.length) this.showCurve();
+    if (unknown.length) showRounds(this.state);
   }
 
   actions() {
@@ -173,18 +201,6 @@ class Board {
     }
     await this.look();
   }
-}
-
-// The mean over members, then classes, as the round's own summary has it; a class by itself over volumes and members.
-function pointOf(round, project, metrics) {
-  const members = Object.values(round.summary.dice_by_member).filter((dice) => dice !== null);
-  const byClass = new Map();
-  for (const { value } of project.label_schema) {
-    const dice = metrics.filter((each) => each.member !== null && each.class_value === value && each.dice !== null).map((each) => each.dice);
-    if (dice.length) byClass.set(value, dice.reduce((sum, each) => sum + each, 0) / dice.length);
-  }
-  const { dice, dice_ensemble: ensemble } = round.summary;
-  return { percent: round.budget_percent, dice, ensemble, least: Math.min(...members), most: Math.max(...members), byClass };
 }
 
 function showProjects(projects, chosen) {

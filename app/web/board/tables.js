@@ -3,7 +3,7 @@
 import { element } from "../dom.js";
 import { strings } from "../strings.js";
 
-const NUMBERS = new Set(["Budget", "Slices", "Waiting", "Dice", "Ensemble", "HD95", "Value", "#"]);
+const NUMBERS = new Set(["Budget", "Slices", "Waiting", "Dice", "Ensemble", "HD95", "Value", "#", "Dice, mean", "Missed", "Labels", "Predicted", "Versions", "Median", "Total", "Slices / hour", "Shape", "Spacing, mm"]);
 
 /** All rounds, the newest first. */
 export function roundsTable(rounds) {
@@ -37,12 +37,13 @@ export function picksTable(picks, project) {
   return table(strings.pickColumns, rows);
 }
 
-function table(columns, rows) {
+/** A table; a cell in brackets is a number. */
+export function table(columns, rows) {
   const heads = columns.map((name) => element("th", { scope: "col", class: NUMBERS.has(name) ? "number" : null }, name));
-  return element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows));
+  const lines = rows.map((each) => (Array.isArray(each) ? row(each) : each));
+  return element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...lines));
 }
 
-// A cell in brackets is a number.
 function row(cells, classes = []) {
   return element("tr", {}, ...cells.map((cell, index) => {
     const number = Array.isArray(cell);
