@@ -11,11 +11,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from app.api import annotations as annotation_routes
-<<<<<<< HEAD
-from app.api import health, imports, jobs, leases, models, projects, rounds, volumes, webhooks
-=======
-from app.api import health, jobs, leases, models, projects, rounds, statistics, volumes, webhooks
->>>>>>> 40a1b22 (board: a coverage map by t-SNE and the pace of annotators, computed by the service)
+from app.api import health, imports, jobs, leases, models, projects, rounds, statistics, volumes, webhooks
 from app.api.deps import House
 from app.api.problems import install_problem_handlers
 from app.api.requests import LimitBody, TagRequest
@@ -57,11 +53,19 @@ def create_app(knobs: Settings | None = None) -> FastAPI:
     )
     app.state.house = house
     install_problem_handlers(app)
-<<<<<<< HEAD
-    for routes in (health, projects, volumes, imports, annotation_routes, leases, rounds, models, jobs, webhooks):
-=======
-    for routes in (health, projects, volumes, annotation_routes, leases, rounds, models, jobs, webhooks, statistics):
->>>>>>> 40a1b22 (board: a coverage map by t-SNE and the pace of annotators, computed by the service)
+    for routes in (
+        health,
+        projects,
+        volumes,
+        imports,
+        annotation_routes,
+        leases,
+        rounds,
+        models,
+        jobs,
+        webhooks,
+        statistics,
+    ):
         app.include_router(routes.router)
     app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
     app.add_middleware(LimitBody, limit_bytes=knobs.max_upload_bytes)
