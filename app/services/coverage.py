@@ -70,9 +70,9 @@ def store_places(blobs: BlobStore, slice_ids: Sequence[uuid.UUID], places: Seque
 def read_map(session: Session, blobs: BlobStore, project: Project, made: Job) -> list[MappedSlice]:
     """The places of a map with where each slice stands now."""
     assert made.result is not None
-    places = json.loads(gzip.decompress(blobs.get(made.result["key"])))
+    places: dict[str, list[float]] = json.loads(gzip.decompress(blobs.get(made.result["key"])))
     return [
-        MappedSlice(each.slice_id, each.patient_code, each.index, *place, each.annotated, each.proposed)
+        MappedSlice(each.slice_id, each.patient_code, each.index, place[0], place[1], each.annotated, each.proposed)
         for each in rounds.list_pool(session, project)
         if (place := places.get(str(each.slice_id))) is not None
     ]

@@ -76,7 +76,7 @@ def list_worst_volumes(session: Session, project: Project) -> tuple[Round | None
         .join(Patient, Volume.patient_id == Patient.id)
         .where(Metric.round_id == newest.id, Metric.member.is_not(None))
     )
-    dice: dict[uuid.UUID, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    dice: dict[uuid.UUID, dict[int | None, list[float]]] = defaultdict(lambda: defaultdict(list))
     missed: dict[uuid.UUID, int] = defaultdict(int)
     names: dict[uuid.UUID, tuple[str, str]] = {}
     for volume_id, patient, name, member, value, was_missed in rows:
