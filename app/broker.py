@@ -6,13 +6,14 @@ is sent again by the sweep, a doubled one finds the job taken.
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
-from kombu import Exchange
+from kombu import Connection, Exchange
 from kombu import Queue as MessageQueue
 from kombu.exceptions import KombuError
 from kombu.transport import TRANSPORT_ALIASES, filesystem
@@ -27,6 +28,7 @@ WAKE = "nextslice.wake"
 
 WAKE_EXPIRES_S = 60
 POLLING_INTERVAL_S = 0.1
+CHECK_TIMEOUT_S = 2.0
 
 
 class _FolderChannel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
@@ -92,6 +94,20 @@ class WakeSender:
             )
         except (KombuError, OSError) as error:
             raise BrokerUnreachable(str(error)) from error
+
+
+def check_broker(settings: Settings) -> None:
+    """Raise `BrokerUnreachable` unless the broker answers, or its folder can be written to."""
+    if not settings.broker_url:
+        if not os.access(settings.broker_folder, os.W_OK | os.X_OK):
+            raise BrokerUnreachable("its folder cannot be written to")
+        return
+    options = {"max_retries": 0, "socket_connect_timeout": CHECK_TIMEOUT_S, "socket_timeout": CHECK_TIMEOUT_S}
+    try:
+        with Connection(settings.broker_url, transport_options=options) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=CHECK_TIMEOUT_S)
+    except (KombuError, OSError) as error:
+        raise BrokerUnreachable(str(error)) from error
 
 
 def _transport_options(settings: Settings) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from app.api import annotations as annotation_routes
-from app.api import health, imports, jobs, leases, models, projects, rounds, statistics, volumes, webhooks
+from app.api import health, imports, jobs, leases, metrics, models, projects, rounds, statistics, volumes, webhooks
 from app.api.deps import House
+from app.api.metrics import CountRequests, RequestMeter
 from app.api.problems import install_problem_handlers
 from app.api.requests import LimitBody, TagRequest
 from app.api.security import ProtectPages
@@ -52,9 +53,11 @@ def create_app(knobs: Settings | None = None) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.house = house
+    app.state.meter = RequestMeter(house.database)
     install_problem_handlers(app)
     for routes in (
         health,
+        metrics,
         projects,
         volumes,
         imports,
@@ -70,6 +73,7 @@ def create_app(knobs: Settings | None = None) -> FastAPI:
     app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
     app.add_middleware(LimitBody, limit_bytes=knobs.max_upload_bytes)
     app.add_middleware(ProtectPages)
+    app.add_middleware(CountRequests, meter=app.state.meter)
     app.add_middleware(TagRequest)
     return app
 

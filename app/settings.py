@@ -44,6 +44,7 @@ class Settings(BaseSettings):
         default=10.0, gt=0, description="First pause of a failed webhook; each is 6 times it."
     )
     webhook_private: bool = Field(default=False, description="Allow webhooks to private and loopback addresses.")
+    free_disk_bytes: int = Field(default=1 << 28, ge=0, description="Below this `home` is too full to be ready, bytes.")
     torch_threads: int = Field(default=0, ge=0, description="Threads of a worker's torch; 0: torch decides.")
     weights_folder: Path | None = Field(
         default=None,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.metadata import version
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.api.deps import TheHouse
+from app.api.deps import House, TheHouse
+from app.broker import check_broker
 from app.db.session import is_reachable
-from app.errors import StoreUnreachable
+from app.errors import BrokerUnreachable, StoreUnreachable
 
 router = APIRouter(tags=["health"])
+
+_OK = "ok"
 
 
 class Health(BaseModel):
@@ -43,19 +47,16 @@ async def healthz() -> Health:
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
 def readyz(house: TheHouse, response: Response) -> Readiness:
-    """Database, blobs and dispatcher, each by name."""
-    parts = {"database": "ok", "blobs": "ok", "dispatcher": "ok"}
-    try:
-        is_reachable(house.database)
-    except SQLAlchemyError as error:
-        parts["database"] = type(error).__name__
-    try:
-        house.blobs.check()
-    except StoreUnreachable as error:
-        parts["blobs"] = str(error)
-    if not house.dispatcher.is_alive:
-        parts["dispatcher"] = "not running"
-    ready = all(state == "ok" for state in parts.values())
+    """Database, schema, blobs, broker, dispatcher and disk, each by name; 503 when one fails."""
+    parts = {
+        "database": _database_state(house),
+        "migrations": _migrations_state(house),
+        "blobs": _blobs_state(house),
+        "broker": _broker_state(house),
+        "dispatcher": _OK if house.dispatcher.is_alive else "not running",
+        "disk": _disk_state(house),
+    }
+    ready = all(state == _OK for state in parts.values())
     response.status_code = 200 if ready else 503
     return Readiness(ready=ready, parts=parts)
 
@@ -64,3 +65,43 @@ def readyz(house: TheHouse, response: Response) -> Readiness:
 def read_version(house: TheHouse) -> Version:
     """The version of this service and whether it runs embedded."""
     return Version(version=version("nextslice"), embedded=house.settings.is_sqlite)
+
+
+def _database_state(house: House) -> str:
+    try:
+        is_reachable(house.database)
+    except SQLAlchemyError as error:
+        return type(error).__name__
+    return _OK
+
+
+def _migrations_state(house: House) -> str:
+    from app.db.migrate import current_revision, head_revision
+
+    try:
+        found = current_revision(house.database)
+    except SQLAlchemyError as error:
+        return type(error).__name__
+    expected = head_revision()
+    return _OK if found == expected else f"the database is at {found or 'no revision'}, this service needs {expected}"
+
+
+def _blobs_state(house: House) -> str:
+    try:
+        house.blobs.check()
+    except StoreUnreachable as error:
+        return str(error)
+    return _OK
+
+
+def _broker_state(house: House) -> str:
+    try:
+        check_broker(house.settings)
+    except BrokerUnreachable as error:
+        return error.reason
+    return _OK
+
+
+def _disk_state(house: House) -> str:
+    free, wanted = shutil.disk_usage(house.settings.home).free, house.settings.free_disk_bytes
+    return _OK if free >= wanted else f"{free // 2**20} MiB free, {wanted // 2**20} MiB wanted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from alembic import command
@@ -29,6 +30,13 @@ def migrate(database: Database) -> str:
         return MigrationContext.configure(connection).get_current_revision() or ""
 
 
+def current_revision(database: Database) -> str | None:
+    """The revision that the database has; None before the first migration."""
+    with database.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+@lru_cache(maxsize=1)
 def head_revision() -> str:
     """The newest revision that the code knows."""
     return ScriptDirectory.from_config(_config()).get_current_head() or ""

@@ -1,0 +1,113 @@
+"""What an operator sees: metrics that agree between processes, and a readiness that names what fails."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import Response
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
+
+from app.api.health import readyz
+from app.api.metrics import RequestMeter
+from app.embedded import running_service
+from app.main import open_house
+from app.outbox import SilentBell, unit_of_work
+from app.settings import Settings
+from tests.api.conftest import Service, on_sqlite
+
+Make = Callable[..., Any]
+
+
+def scrape(url: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """(sample, sorted labels) -> value."""
+    answer = httpx.get(f"{url}/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def test_metrics_count_in_the_database_what_all_processes_share(service: Service, make_project: Make) -> None:
+    make_project()
+    service.client.post("/v1/projects/hearts/rounds")
+    assert scrape(service.url)["nextslice_queue_length", (("queue", "gpu"),)] == 1
+    service.work_off()
+    service.client.post("/v1/projects/hearts/leases", {"annotator": "anna", "n": 2})
+    with running_service(service.knobs, queues=()) as other:
+        for url in (service.url, other):
+            found = scrape(url)
+            assert found["nextslice_database_up", ()] == 1
+            assert found["nextslice_leases_active", ()] == 2
+            assert found["nextslice_projects", ()] == 1
+            assert found["nextslice_jobs", (("kind", "propose"), ("state", "succeeded"))] == 1
+            assert found["nextslice_jobs", (("kind", "import"), ("state", "failed"))] == 0
+            assert found["nextslice_queue_length", (("queue", "gpu"),)] == 0
+    service.client.post("/v1/projects/hearts/oracle")
+    found = scrape(service.url)
+    assert found["nextslice_annotation_versions", (("source", "oracle"),)] == 1
+
+
+@on_sqlite
+def test_requests_are_counted_by_route_and_never_by_path(service: Service) -> None:
+    for _ in range(3):
+        service.http.get("/v1/projects/nobody")
+    service.http.get("/v1/no/such/route")
+    service.http.get("/index.html")
+    service.http.request("TRACE", "/v1/projects")
+    found = scrape(service.url)
+    route = ("route", "/v1/projects/{project}")
+    assert found["nextslice_http_requests_total", (("method", "GET"), route, ("status", "404"))] == 3
+    assert found["nextslice_http_request_seconds_count", (("method", "GET"), route)] == 3
+    routes = {dict(labels)["route"] for name, labels in found if name == "nextslice_http_requests_total"}
+    assert not any("nobody" in each or "such" in each or "index" in each for each in routes)
+    assert any(dict(labels).get("method") == "other" for _, labels in found)
+
+
+def failing(url: str) -> dict[str, str]:
+    answer = httpx.get(f"{url}/readyz", timeout=30)
+    state = answer.json()
+    assert (answer.status_code == 200) == state["ready"]
+    return {name: reason for name, reason in state["parts"].items() if reason != "ok"}
+
+
+def test_readiness_names_the_failing_part(service: Service) -> None:
+    assert failing(service.url) == {}
+    with unit_of_work(service.database, SilentBell()) as session:
+        found = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+        session.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    assert list(failing(service.url)) == ["migrations"]
+    with unit_of_work(service.database, SilentBell()) as session:
+        session.execute(text("UPDATE alembic_version SET version_num = :found"), {"found": found})
+    shutil.rmtree(service.knobs.broker_folder)
+    assert list(failing(service.url)) == ["broker"]
+    shutil.rmtree(service.knobs.blob_folder)
+    assert sorted(failing(service.url)) == ["blobs", "broker"]
+
+
+@pytest.mark.parametrize(
+    ("part", "settings"),
+    [("disk", {"free_disk_bytes": 2**62}), ("broker", {"broker_url": "redis://127.0.0.1:1/0"})],
+)
+def test_a_full_disk_and_a_dead_broker_are_named(
+    sqlite_url: str, tmp_path: Path, part: str, settings: dict[str, Any]
+) -> None:
+    knobs = Settings(home=tmp_path / "home", port=0, database_url=sqlite_url, **settings)
+    with running_service(knobs, queues=()) as url:
+        assert list(failing(url)) == [part]
+
+
+def test_a_dead_database_is_named_and_metrics_go_on(tmp_path: Path) -> None:
+    house = open_house(Settings(home=tmp_path / "home", database_url="postgresql://postgres@127.0.0.1:1/nothing"))
+    assert {"database", "migrations"} <= {
+        name for name, state in readyz(house, Response()).parts.items() if state != "ok"
+    }
+    assert b"nextslice_database_up 0.0" in generate_latest(RequestMeter(house.database).registry)
