@@ -51,11 +51,33 @@ class EncoderProtocol:
         _demand(self, "resize", self.resize in {"nearest", "area"}, "nearest or area")
 
 
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {
+        "pseudo_labels": "hard",
+        "pseudo_ramp": 0.0,
+        "shut_out_background": False,
+        "augmentation": "published",
+        "ema_decay": 0.0,
+    },
+    "modern": {
+        "pseudo_labels": "soft",
+        "pseudo_ramp": 0.4,
+        "shut_out_background": True,
+        "augmentation": "strong",
+        "ema_decay": 0.98,
+    },
+}
+"""What a recipe of segmentation training sets; steps, batch, optimizer and validations are the preset's in all."""
+
+
 @dataclass(frozen=True)
 class SegmentationProtocol:
     """How a segmentation member is trained; defaults as published (al-seg's DMPLS and UNet runs)."""
 
-    image_size: int = 256  # pixels, square, a multiple of 16
+    recipe: str = "paper"  # or "modern"; it set the fields of RECIPES when the protocol was made
+    network: str = "unet"  # or "resnet50-unet"; scribbles give either a second decoder
+    start: str = "imagenet"  # of the ResNet-50: or "lvm-med" (a local file), or "scratch"
+    image_size: int = 256  # pixels, square, a multiple of 16, of the ResNet-50 of 32
     iterations_per_fraction: float = 60000.0  # iterations = this × the labelled fraction of the train slices
     iterations_min: int = 1
     iterations_max: int = 60000
@@ -65,22 +87,35 @@ class SegmentationProtocol:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     poly_power: float = 0.9
-    pseudo_weight: float = 0.5  # of the pseudo labels' Dice; scribbles only
+    pseudo_weight: float = 0.5  # of the pseudo labels' term; scribbles only
+    pseudo_labels: str = "hard"  # or "soft"
+    pseudo_ramp: float = 0.0  # share of the iterations over which pseudo_weight rises
+    shut_out_background: bool = False  # what a closed background scribble shuts out is background
+    augmentation: str = "published"  # or "strong"
+    ema_decay: float = 0.0  # of the averaged weights that validate and predict; 0 = the trained ones
     validate_every: int = 200  # iterations
     resize: str = "nearest"  # or "area", for inputs far below the native size
     precision: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuse what would fail only when a worker begins."""
-        size_fits = self.image_size >= 32 and self.image_size % 16 == 0
-        _demand(self, "image_size", size_fits, "a multiple of 16, at least 32")
+        _demand(self, "network", self.network in {"unet", "resnet50-unet"}, "unet or resnet50-unet")
+        _demand(self, "start", self.start in {"imagenet", "lvm-med", "scratch"}, "imagenet, lvm-med or scratch")
+        halved = 16 if self.network == "unet" else 32
+        size_fits = self.image_size >= 32 and self.image_size % halved == 0
+        _demand(self, "image_size", size_fits, f"a multiple of {halved}, at least 32")
         _demand(self, "iterations_min", self.iterations_min >= 1, "at least 1")
         _demand(self, "iterations_max", self.iterations_max >= self.iterations_min, "at least iterations_min")
         _demand(self, "batch_size", self.batch_size >= 1, "at least 1")
         _demand(self, "validate_every", self.validate_every >= 1, "at least 1")
         _demand(self, "learning_rate", self.learning_rate > 0, "above 0")
         _demand(self, "momentum", self.momentum < 1, "below 1")
+        _demand(self, "recipe", self.recipe in RECIPES, " or ".join(RECIPES))
         _demand(self, "optimizer", self.optimizer in {"sgd", "adamw"}, "sgd or adamw")
+        _demand(self, "pseudo_labels", self.pseudo_labels in {"hard", "soft"}, "hard or soft")
+        _demand(self, "pseudo_ramp", self.pseudo_ramp <= 1, "at most 1")
+        _demand(self, "augmentation", self.augmentation in {"published", "strong"}, "published or strong")
+        _demand(self, "ema_decay", self.ema_decay < 1, "below 1")
         _demand(self, "precision", self.precision in {"auto", "float32"}, "auto or float32")
         _demand(self, "resize", self.resize in {"nearest", "area"}, "nearest or area")
 
@@ -166,6 +201,8 @@ def _replace(record: Record, overrides: dict[str, Any], path: str) -> Record:
     fields: Any = record  # one of the three dataclasses above
     known = {each.name for each in dataclasses.fields(fields)} - {"preset"}
     changes: dict[str, Any] = {}
+    if isinstance(record, SegmentationProtocol) and overrides.get("recipe") in RECIPES:
+        overrides = RECIPES[overrides["recipe"]] | overrides  # a field that is named wins over the recipe's
     for name, value in overrides.items():
         if name not in known:
             raise ProtocolRefused(f"{path} has no field {name!r}; it has {', '.join(sorted(known))}")

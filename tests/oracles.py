@@ -59,6 +59,58 @@ def loop_dmpls_loss(
     return supervised / 2 + pseudo_weight * consistent / 2
 
 
+def loop_dmsps_loss(
+    main: np.ndarray, auxiliary: np.ndarray, labels: np.ndarray, share: float, pseudo_weight: float
+) -> float:
+    """The same with soft targets, pixel by pixel and class by class."""
+    first, second = loop_softmax(main), loop_softmax(auxiliary)
+    total = 0.0
+    for b, h, w in np.ndindex(labels.shape):
+        for p, q in zip(first[b, :, h, w], second[b, :, h, w], strict=True):
+            target = share * p + (1 - share) * q
+            total -= target * math.log(p) + target * math.log(q)
+    supervised = loop_partial_cross_entropy(main, labels) + loop_partial_cross_entropy(auxiliary, labels)
+    return supervised / 2 + pseudo_weight * total / labels.size / 2
+
+
+def loop_mixed_supervision_loss(
+    main: np.ndarray, auxiliary: np.ndarray, labels: np.ndarray, dense: Sequence[bool], share: float, weight: float
+) -> float:
+    """The slices of each kind sorted out and given to the loss of their kind, with the hard pseudo labels of DMPLS."""
+    masked = [b for b, is_dense in enumerate(dense) if is_dense]
+    scribbled = [b for b, is_dense in enumerate(dense) if not is_dense]
+    total = 0.0
+    if masked:
+        for logits in (main[masked], auxiliary[masked]):
+            entropy = loop_partial_cross_entropy(logits, labels[masked])
+            dice = loop_batch_dice_loss(loop_softmax(logits), labels[masked])
+            total += len(masked) / len(dense) * (entropy + dice) / 4
+    if scribbled:
+        of_scribbles = loop_dmpls_loss(main[scribbled], auxiliary[scribbled], labels[scribbled], share, weight)
+        total += len(scribbled) / len(dense) * of_scribbles
+    return total
+
+
+def loop_shut_out_background(labels: np.ndarray) -> np.ndarray:
+    """(S, S) labels: walk from every foreground stroke over all that is not background; what is left unreached is."""
+    if not (labels == 0).any():
+        return labels
+    height, width = labels.shape
+    open_places = [(h, w) for h, w in np.ndindex(height, width) if labels[h, w] not in {0, 255}]
+    reached = set(open_places)
+    while open_places:
+        h, w = open_places.pop()
+        for near in ((h + 1, w), (h - 1, w), (h, w + 1), (h, w - 1)):
+            if 0 <= near[0] < height and 0 <= near[1] < width and labels[near] != 0 and near not in reached:
+                reached.add(near)
+                open_places.append(near)
+    filled = labels.copy()
+    for place in np.ndindex(height, width):
+        if labels[place] == 255 and place not in reached:
+            filled[place] = 254
+    return filled
+
+
 def loop_counts(prediction: np.ndarray, reference: np.ndarray, value: int) -> list[tuple[int, int, int]]:
     """True positives, false positives and false negatives of one class, slice by slice."""
     rows = []

@@ -34,7 +34,7 @@ def test_every_job_kind_that_is_queued_has_a_task() -> None:
 def test_protocols_speak_the_words_of_the_configurations() -> None:
     encoder = {field.name for field in dataclasses.fields(EncoderConfig)}
     assert {field.name for field in dataclasses.fields(EncoderProtocol)} <= encoder
-    ours = {"iterations_per_fraction", "iterations_min", "iterations_max"}
+    ours = {"recipe", "iterations_per_fraction", "iterations_min", "iterations_max"}
     segmentation = {field.name for field in dataclasses.fields(SegmentationConfig)}
     assert {field.name for field in dataclasses.fields(SegmentationProtocol)} - ours <= segmentation
 

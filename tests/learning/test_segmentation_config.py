@@ -29,6 +29,10 @@ from worker.learning.errors import ConfigError
         ("poly_power", float("inf")),
         ("pseudo_weight", float("nan")),
         ("validate_every", 0),
+        ("pseudo_labels", "fuzzy"),
+        ("pseudo_ramp", 1.5),
+        ("augmentation", "none"),
+        ("ema_decay", 1.0),
     ],
 )
 def test_value_out_of_range_is_refused_by_its_name(field: str, value: object) -> None:

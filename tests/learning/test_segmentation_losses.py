@@ -12,9 +12,12 @@ from tests import oracles
 from worker.learning.losses.segmentation import (
     batch_dice_loss,
     dmpls_loss,
+    dmsps_loss,
     full_supervision_loss,
     mixed_pseudo_labels,
+    mixed_supervision_loss,
     partial_cross_entropy,
+    ramp_up,
 )
 
 
@@ -46,6 +49,53 @@ def test_losses_equal_their_loops(
     assert mixed.item() == pytest.approx(
         oracles.loop_dmpls_loss(main, auxiliary, labels, share, pseudo_weight), abs=2e-4
     )
+    soft = dmsps_loss(first, second, target, torch.tensor(share), pseudo_weight)
+    assert soft.item() == pytest.approx(
+        oracles.loop_dmsps_loss(main, auxiliary, labels, share, pseudo_weight), rel=1e-4, abs=2e-4
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(batches(), st.floats(0, 0.999), st.floats(0, 2), st.lists(st.booleans(), min_size=3, max_size=3))
+def test_masks_and_scribbles_in_one_batch_each_have_their_own_loss(
+    batch: tuple[np.ndarray, np.ndarray, np.ndarray], share: float, weight: float, flags: list[bool]
+) -> None:
+    main, auxiliary, labels = batch
+    dense = flags[: len(labels)]
+    labels = np.where(np.array(dense)[:, None, None] & (labels == 255), 0, labels).astype(np.uint8)
+    first, second, target = torch.from_numpy(main), torch.from_numpy(auxiliary), torch.from_numpy(labels)
+
+    def of_scribbles(
+        one: torch.Tensor, other: torch.Tensor, scribbles: torch.Tensor, region: torch.Tensor
+    ) -> torch.Tensor:
+        return dmpls_loss(one, other, scribbles, torch.tensor(share), weight, region)
+
+    mixed = mixed_supervision_loss(first, second, target, torch.tensor(dense), of_scribbles)
+    expected = oracles.loop_mixed_supervision_loss(main, auxiliary, labels, dense, share, weight)
+    assert mixed.item() == pytest.approx(expected, abs=3e-4)
+    if not any(dense):
+        assert mixed.item() == pytest.approx(of_scribbles(first, second, target, torch.tensor([True])).item(), abs=1e-6)
+
+
+def test_soft_pseudo_labels_keep_to_their_region_and_carry_no_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
+    main = torch.randn(2, 3, 4, 4, generator=generator, requires_grad=True)
+    auxiliary = torch.randn(2, 3, 4, 4, generator=generator, requires_grad=True)
+    labels = torch.full((2, 4, 4), 255, dtype=torch.uint8)
+    region = torch.tensor([True, False]).view(2, 1, 1)
+    loss = dmsps_loss(main, auxiliary, labels, torch.tensor(1.0), 1.0, region)
+    own, other = torch.autograd.grad(loss, (main, auxiliary))
+    assert own[0].abs().max() < 1e-6, "the target is the main decoder itself, so it has nothing to learn from it"
+    assert other[0].abs().max() > 1e-3
+    assert not own[1].any()
+    assert not other[1].any()
+
+
+def test_pseudo_weight_rises_from_almost_nothing_to_all() -> None:
+    assert ramp_up(1, 0) == 1
+    assert ramp_up(0, 100) == pytest.approx(math.exp(-5))
+    assert ramp_up(50, 100) == pytest.approx(math.exp(-1.25))
+    assert ramp_up(100, 100) == ramp_up(700, 100) == 1
 
 
 def test_unlabelled_batch_gives_zero_and_a_zero_gradient() -> None:

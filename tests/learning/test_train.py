@@ -119,6 +119,47 @@ def test_same_seed_same_member_and_the_global_generators_are_left_alone(volumes:
     assert first.history != third.history
 
 
+MODERN = {
+    "pseudo_labels": "soft",
+    "pseudo_ramp": 0.4,
+    "shut_out_background": True,
+    "augmentation": "strong",
+    "ema_decay": 0.9,
+}
+
+
+@pytest.mark.parametrize(("network", "kept"), [("unet", 1.0), ("dmpls", 0.06)])
+def test_every_field_of_the_modern_recipe_still_learns_the_discs(
+    network: str, kept: float, volumes: list[ReferenceVolume]
+) -> None:
+    config = replace(QUICK, network=network, iterations=60, validate_every=60, **MODERN)
+    member, _ = fit(config, labelled_discs(12, 32, 1, kept), volumes)
+    assert member.best_dice is not None
+    assert member.best_dice > 0.6
+    assert dice_of(member.state, config, volumes) == pytest.approx(member.best_dice, abs=1e-9), "the average is kept"
+
+
+def test_averaged_weights_are_what_is_validated_and_kept(volumes: list[ReferenceVolume]) -> None:
+    config = replace(QUICK, iterations=6, validate_every=3, precision="float32")
+    training = labelled_discs(7, 32, 3)
+    (plain, _), (averaged, _) = (fit(replace(config, ema_decay=decay), training, volumes) for decay in (0.0, 0.9))
+    assert [entry[1] for entry in plain.history] == [entry[1] for entry in averaged.history], "the steps are the same"
+    name = "decoder.head.weight"
+    assert not torch.equal(plain.last_state[name], averaged.last_state[name])
+
+
+def test_masks_among_scribbles_are_learned_from_as_masks(volumes: list[ReferenceVolume]) -> None:
+    # Scribbles name background alone, so whatever is found of the two structures comes from the masked slices.
+    masks, scribbles = labelled_discs(6, 32, 1), labelled_discs(6, 32, 2, 0.06)
+    background = torch.where(scribbles.labels == 0, 0, 255).to(torch.uint8)
+    both = LabelledSlices(torch.cat([masks.images, scribbles.images]), torch.cat([masks.labels, background]))
+    config = replace(QUICK, network="dmpls", iterations=60, validate_every=60)
+    member, _ = fit(config, both, volumes)
+    assert member.best_dice is not None
+    assert member.best_dice > 0.6
+    assert dice_of(member.state, config, volumes) == pytest.approx(member.best_dice, abs=1e-9)
+
+
 def test_without_validation_the_last_state_is_kept() -> None:
     member, _ = fit(replace(QUICK, iterations=4), labelled_discs(3, 32, 4), [])
     assert (member.best_step, member.best_dice, member.validation_seconds) == (4, None, 0)

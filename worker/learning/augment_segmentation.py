@@ -25,18 +25,23 @@ def draw_moves(count: int, generator: torch.Generator) -> Tensor:
     """Give `count` random matrices (B, 2, 2) that carry centred output (row, column) to centred input ones."""
     device = generator.device
     gates = torch.rand(count, 2, generator=generator, device=device)
-    turns = torch.randint(0, 4, (count,), generator=generator, device=device)
-    axes = torch.randint(0, 2, (count,), generator=generator, device=device)
+    flipped = draw_square_moves(count, generator)
     degrees = torch.randint(-20, 20, (count,), generator=generator, device=device)
-    square = _rotations(_exact_cosines(turns), _exact_cosines(turns - 1))
-    signs = torch.stack([1 - 2 * (axes == 0).float(), 1 - 2 * (axes == 1).float()], dim=1)
-    flipped = square * signs.unsqueeze(1)
     angles = degrees.float().deg2rad()
-    small = _rotations(angles.cos(), angles.sin())
+    small = rotations(angles.cos(), angles.sin())
     still = torch.eye(2, device=device).expand(count, 2, 2)
     first = (gates[:, 0] > 0.5).view(-1, 1, 1)
     second = (gates[:, 1] > 0.5).view(-1, 1, 1)
     return torch.where(first, flipped, torch.where(second, small, still))
+
+
+def draw_square_moves(count: int, generator: torch.Generator) -> Tensor:
+    """Give matrices (B, 2, 2) of a turn by a random multiple of 90 degrees, then a flip along a random axis."""
+    turns = torch.randint(0, 4, (count,), generator=generator, device=generator.device)
+    axes = torch.randint(0, 2, (count,), generator=generator, device=generator.device)
+    square = rotations(_exact_cosines(turns), _exact_cosines(turns - 1))
+    signs = torch.stack([1 - 2 * (axes == 0).float(), 1 - 2 * (axes == 1).float()], dim=1)
+    return square * signs.unsqueeze(1)
 
 
 def move_slices(images: Tensor, labels: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,7 +61,7 @@ def move_slices(images: Tensor, labels: Tensor, matrices: Tensor) -> tuple[Tenso
     return moved.view_as(images), moved_labels.view_as(labels)
 
 
-def _rotations(cosines: Tensor, sines: Tensor) -> Tensor:
+def rotations(cosines: Tensor, sines: Tensor) -> Tensor:
     """Give the rotation matrices (B, 2, 2) of given cosines and sines (B,)."""
     return torch.stack([torch.stack([cosines, sines], dim=1), torch.stack([-sines, cosines], dim=1)], dim=1)
 

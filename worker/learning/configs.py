@@ -6,6 +6,7 @@ from math import inf
 from worker.learning.errors import ConfigError
 from worker.learning.precision import PRECISIONS
 
+NETWORKS = ("unet", "dmpls", "resnet50-unet", "resnet50-dmpls")
 RESIZES = ("nearest", "area")  # see worker.learning.resize
 
 
@@ -80,7 +81,8 @@ def _refuse_unlisted(config: object, field: str, allowed: tuple[str, ...]) -> No
 class SegmentationConfig:
     """How one member is trained to segment (Luo et al., MICCAI 2022; Vepa et al., NeurIPS 2024, Section 4)."""
 
-    network: str = "unet"  # "unet" for masks, "dmpls" (two decoders, mixed pseudo labels) for scribbles
+    network: str = "unet"  # of NETWORKS: a U-Net for masks, or one with two decoders ("dmpls") for scribbles
+    start: str = "imagenet"  # weights of a ResNet-50's encoder: "imagenet", "lvm-med" or "scratch"; "unet" has none
     classes: int = 4  # with background; labels are 0 to classes - 1
     channels: int = 1  # 1 grey or 3 colour
     image_size: int = 256  # pixels a side, a multiple of 16
@@ -91,7 +93,12 @@ class SegmentationConfig:
     momentum: float = 0.9  # of sgd
     weight_decay: float = 1e-4  # applied to every parameter
     poly_power: float = 0.9  # the rate falls as (1 - step / iterations) ** poly_power
-    pseudo_weight: float = 0.5  # weight of the pseudo labels' Dice; dmpls only
+    pseudo_weight: float = 0.5  # weight of the pseudo labels' term; dmpls only
+    pseudo_labels: str = "hard"  # "hard": their Dice (DMPLS); "soft": cross entropy with the mixture itself (DMSPS)
+    pseudo_ramp: float = 0.0  # share of the iterations over which pseudo_weight rises to its full value
+    shut_out_background: bool = False  # label what background scribbles shut out; see worker.learning.scribbles
+    augmentation: str = "published"  # "published": turns, flips, small rotations; "strong": see augment_strong
+    ema_decay: float = 0.0  # of the moving average that validates and predicts; 0: the trained weights themselves
     validate_every: int = 200  # steps between two validations; the last step is always validated
     resize: str = "nearest"  # "nearest" as published, or "area" for inputs far below the native size
     precision: str = "auto"  # "auto": bfloat16 where the device has it; "float32"
@@ -99,18 +106,23 @@ class SegmentationConfig:
     def __post_init__(self) -> None:
         """Refuse values that no training could use (ConfigError)."""
         words = (
-            ("network", ("unet", "dmpls")),
+            ("network", NETWORKS),
+            ("start", ("imagenet", "lvm-med", "scratch")),
             ("optimizer", ("sgd", "adamw")),
+            ("pseudo_labels", ("hard", "soft")),
+            ("augmentation", ("published", "strong")),
             ("precision", PRECISIONS),
             ("resize", RESIZES),
         )
         for field, allowed in words:
             if getattr(self, field) not in allowed:
                 raise ConfigError(field, getattr(self, field), f"one of {', '.join(allowed)}")
+        halved = 32 if self.network.startswith("resnet50") else 16  # how much smaller the deepest map is
         ranges = (
             ("classes", 2 <= self.classes <= 255, "from 2 to 255, background included"),
+            ("shut_out_background", self.classes < 255 or not self.shut_out_background, "off with 255 classes"),
             ("channels", self.channels in {1, 3}, "1 or 3"),
-            ("image_size", self.image_size >= 32 and self.image_size % 16 == 0, "a multiple of 16, at least 32"),
+            ("image_size", self.image_size >= 32 and self.image_size % halved == 0, f"a multiple of {halved}, from 32"),
             ("iterations", self.iterations >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("learning_rate", 0 < self.learning_rate < inf, "above 0"),
@@ -118,8 +130,15 @@ class SegmentationConfig:
             ("weight_decay", 0 <= self.weight_decay < inf, "at least 0"),
             ("poly_power", 0 <= self.poly_power < inf, "at least 0"),
             ("pseudo_weight", 0 <= self.pseudo_weight < inf, "at least 0"),
+            ("pseudo_ramp", 0 <= self.pseudo_ramp <= 1, "from 0 to 1"),
+            ("ema_decay", 0 <= self.ema_decay < 1, "from 0 to below 1"),
             ("validate_every", self.validate_every >= 1, "at least 1"),
         )
         for field, holds, allowed_range in ranges:
             if not holds:
                 raise ConfigError(field, getattr(self, field), allowed_range)
+
+    @property
+    def has_two_decoders(self) -> bool:
+        """True for the networks that learn from scribbles."""
+        return self.network.endswith("dmpls")

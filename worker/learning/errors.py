@@ -108,11 +108,14 @@ class WeightsError(LearningError):
 class WeightsMissingError(LearningError):
     """Weights that a strategy or network cannot do without are not on this machine."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, is_public: bool = True) -> None:
         self.what = what
-        super().__init__(
-            f"{what} are neither in the folder NEXTSLICE_WEIGHTS nor in torch's cache, and could not be downloaded."
-        )
+        self.is_public = is_public  # whether they can be downloaded without asking anybody
+        if is_public:
+            missing = "are neither in the folder NEXTSLICE_WEIGHTS nor in torch's cache, and could not be downloaded"
+        else:
+            missing = "are not in the folder NEXTSLICE_WEIGHTS, and are never downloaded: put their file there"
+        super().__init__(f"{what} {missing}.")
 
 
 class TrainingDivergedError(LearningError):

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from worker.learning.augment_segmentation import augment_slices
+from worker.learning.averaging import WeightAverage
 from worker.learning.configs import SegmentationConfig
 from worker.learning.errors import BadInputError, ShapeError, TrainingDivergedError
-from worker.learning.losses.segmentation import dmpls_loss, full_supervision_loss
 from worker.learning.metrics import dice_of_counts, mean_dice
-from worker.learning.nets.unet import DualBranchUNet, UNet, build_network
-from worker.learning.precision import autocast, memory_format
+from worker.learning.nets.unet import build_network
+from worker.learning.objective import batch_loss, draw_batch, prepare_slices
+from worker.learning.precision import memory_format
 from worker.learning.predict import predict_in_native, predict_labels
 from worker.learning.resize import resize_labels
 from worker.learning.resume import Checkpoints, Resumable
@@ -98,13 +98,15 @@ def fit_segmentation(
     with seeded_globals(derive_seed(seed, "segmentation", "network"), device):
         network = build_network(None, config).to(device).to(memory_format=layout)
         optimizer = make_optimizer(network, config)
-        images, labels = training.images.to(device), training.labels.to(device)
+        slices = prepare_slices(training, config, device)
         references = [torch.from_numpy(volume.reference).to(device) for volume in validation]
         planes = join_planes(validation, config).to(device)
         order = torch_generator(seed, "segmentation", "order")
         draws = torch_generator(seed, "segmentation", "augmentation", device=device)
-        batches = endless_batches(len(images), config.batch_size, order)
-        resumable = Resumable({"network": network}, optimizer, draws, device)
+        batches = endless_batches(len(slices.images), config.batch_size, order)
+        average = WeightAverage(network, config.ema_decay) if config.ema_decay > 0 else None
+        scored = network if average is None else average.network
+        resumable = Resumable({"network": network, "scored": scored}, optimizer, draws, device)
 
         tally, message = Tally.begin(resumable, checkpoints), "starting"
         deque(islice(batches, tally.step), maxlen=0)  # the order comes from the seed alone, so it is drawn again
@@ -112,13 +114,15 @@ def fit_segmentation(
         loss_sum, steps_since = torch.zeros((), device=device), 0
         for step in range(tally.step + 1, config.iterations + 1):
             rows = next(batches).to(device, non_blocking=True)
-            batch, targets = augment_slices(images[rows], labels[rows], draws)
-            batch = as_unit_floats(batch).contiguous(memory_format=layout)
+            batch, targets, masked = draw_batch(slices, rows, config, draws)
+            batch = batch.contiguous(memory_format=layout)
             set_rate(optimizer, config, step)
-            loss = batch_loss(network, batch, targets, config, draws)
+            loss = batch_loss(network, batch, targets, masked, config, draws, step)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
+            if average is not None:
+                average.update(step)
             loss_sum, steps_since = loss_sum + loss.detach(), steps_since + 1
 
             last = step == config.iterations
@@ -132,15 +136,15 @@ def fit_segmentation(
             dice = None
             if validate:
                 clock = perf_counter()
-                dice = validate_network(network, planes, references, config, device)
+                dice = validate_network(scored, planes, references, config, device)
                 tally.validation_seconds += perf_counter() - clock
-            tally.note(step, mean_loss, dice, network)
+            tally.note(step, mean_loss, dice, scored)
             message = describe_step(mean_loss, dice)
             loss_sum, steps_since = torch.zeros((), device=device), 0
             if checkpoints is not None and not last:
                 checkpoints.keep(lambda: resumable.snapshot(tally.facts(perf_counter() - started), tally.best_state))
             on_progress(step, config.iterations, message)
-        last_state = copy_state(network)
+        last_state = copy_state(scored)
 
     return FittedSegmentation(
         state=last_state if tally.best_state is None else tally.best_state,
@@ -207,20 +211,6 @@ def foreground_dice(matrix: Sequence[Sequence[int]]) -> list[float | None]:
         for value, row in enumerate(matrix)
         if value > 0
     ]
-
-
-def batch_loss(
-    network: UNet, images: Tensor, labels: Tensor, config: SegmentationConfig, generator: torch.Generator
-) -> Tensor:
-    """Give the training loss of one augmented batch; the pseudo labels' share is drawn from `generator`."""
-    if isinstance(network, DualBranchUNet):
-        with autocast(config.precision, images.device):
-            main, auxiliary = network.both_logits(images)
-        share = torch.rand((), generator=generator, device=images.device)
-        return dmpls_loss(main, auxiliary, labels, share, config.pseudo_weight)
-    with autocast(config.precision, images.device):
-        logits = network(images)
-    return full_supervision_loss(logits, labels)
 
 
 def endless_batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:

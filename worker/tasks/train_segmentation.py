@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.db.models import Model, Project, Round, Volume
-from app.errors import NothingLeft
+from app.errors import NothingLeft, Unavailable
 from app.names import ModelKind, Split, Supervision
 from app.protocols import SegmentationProtocol, load_protocol
 from app.services import projects, rounds
@@ -19,12 +19,15 @@ from worker.checkpoints import save_weights
 from worker.dataset import load_labelled_slices, load_volumes
 from worker.device import choose_device, describe_device
 from worker.learning.configs import SegmentationConfig
+from worker.learning.errors import WeightsError, WeightsMissingError
 from worker.learning.seeding import derive_seed
 from worker.learning.train import FittedSegmentation, fit_segmentation
 from worker.memory import fit_in_memory
 from worker.references import iterate_references, list_references
 from worker.resumption import JobCheckpoints
 from worker.runner import Progress, Record, Work
+
+_WITH_TWO_DECODERS = {"unet": "dmpls", "resnet50-unet": "resnet50-dmpls"}
 
 
 def run(work: Work) -> Record:
@@ -62,7 +65,10 @@ def run(work: Work) -> Record:
             checkpoints = JobCheckpoints(work, identity)
             return fit_segmentation(training, validation, fitting, seed, report, device, checkpoints)
 
-        fitted = fit_in_memory(fit, config.batch_size, config.image_size)
+        try:
+            fitted = fit_in_memory(fit, config.batch_size, config.image_size)
+        except (WeightsError, WeightsMissingError) as error:
+            raise Unavailable(f"the network cannot start from {config.start}: {error}") from error
         model = _member(project, round_, member, seed, fitted, annotated, save_weights(work.blobs, fitted.state))
         model.manifest |= describe_device(device)
         work.keep(partial(_add, model))
@@ -80,10 +86,10 @@ def _config(
     project: Project, protocol: SegmentationProtocol, volumes: dict[Any, Volume], fraction: float
 ) -> SegmentationConfig:
     fields = dataclasses.asdict(protocol)
-    for name in ("iterations_per_fraction", "iterations_min", "iterations_max"):
+    for name in ("recipe", "network", "iterations_per_fraction", "iterations_min", "iterations_max"):
         del fields[name]
     return SegmentationConfig(
-        network="unet" if project.supervision == Supervision.FULL else "dmpls",
+        network=protocol.network if project.supervision == Supervision.FULL else _WITH_TWO_DECODERS[protocol.network],
         classes=max(projects.class_values(project)) + 1,
         channels=max(volume.channels for volume in volumes.values()),
         iterations=protocol.iterations_for(fraction),

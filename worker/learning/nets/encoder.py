@@ -53,7 +53,7 @@ def load_imagenet(encoder: ContrastiveEncoder, path: Path, channels: int) -> Non
     For a stem of other than three channels the weights of red, green and blue are summed and shared out evenly, so that
     a grey picture looks to the net as it would as RGB. Raises WeightsError. Pickled code is never run.
     """
-    state = {name: tensor for name, tensor in _read_weights(path).items() if not name.startswith("fc.")}
+    state = {name: tensor for name, tensor in read_weights(path).items() if not name.startswith("fc.")}
     if "conv1.weight" not in state:
         raise WeightsError(path, "it holds no conv1.weight")
     if channels != 3:
@@ -64,8 +64,8 @@ def load_imagenet(encoder: ContrastiveEncoder, path: Path, channels: int) -> Non
         raise WeightsError(path, "it is not a ResNet-18") from error
 
 
-def find_imagenet_weights(explicit: Path | None) -> Path | None:
-    """Give the path of ImageNet ResNet-18 weights, or None where they cannot be had.
+def find_imagenet_weights(explicit: Path | None, architecture: str = "resnet18") -> Path | None:
+    """Give the path of ImageNet weights of a "resnet18" or "resnet50", or None where they cannot be had.
 
     Looked for in turn: `explicit` (WeightsError if it is not there); the folder NEXTSLICE_WEIGHTS, which when set is
     the only place; torch's own cache; one download into that cache, checked against the checksum in the file's name.
@@ -76,20 +76,21 @@ def find_imagenet_weights(explicit: Path | None) -> Path | None:
         return explicit
     folder = os.environ.get(WEIGHTS_FOLDER)
     if folder:
-        return _first_resnet(Path(folder))
+        return _first_resnet(Path(folder), architecture)
     cache = Path(torch.hub.get_dir()) / "checkpoints"
-    return _first_resnet(cache) or _download(cache)
+    return _first_resnet(cache, architecture) or _download(cache, architecture)
 
 
-def _first_resnet(folder: Path) -> Path | None:
-    files = [path for path in folder.glob("resnet18*") if path.suffix in {".pth", ".safetensors"}]
+def _first_resnet(folder: Path, architecture: str) -> Path | None:
+    files = [path for path in folder.glob(f"{architecture}*") if path.suffix in {".pth", ".safetensors"}]
     return min(files, default=None)
 
 
-def _download(cache: Path) -> Path | None:
-    from torchvision.models import ResNet18_Weights
+def _download(cache: Path, architecture: str) -> Path | None:
+    from torchvision.models import ResNet18_Weights, ResNet50_Weights
 
-    url: str = ResNet18_Weights.IMAGENET1K_V1.url
+    published = {"resnet18": ResNet18_Weights.IMAGENET1K_V1, "resnet50": ResNet50_Weights.IMAGENET1K_V2}
+    url: str = published[architecture].url
     target = cache / url.rsplit("/", 1)[-1]
     try:
         with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as answer:  # noqa: S310  # torchvision's own https
@@ -105,7 +106,8 @@ def _download(cache: Path) -> Path | None:
     return target
 
 
-def _read_weights(path: Path) -> Mapping[str, Tensor]:
+def read_weights(path: Path) -> Mapping[str, Tensor]:
+    """Give the tensors of a .safetensors file, or of any other by torch's `weights_only`; raises WeightsError."""
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file

@@ -14,12 +14,15 @@ CHANNEL_DROPOUT = 0.5  # of the auxiliary decoder's inputs
 
 
 class UNet(nn.Module):
-    """One encoder, one decoder: (B, channels, S, S) to logits (B, classes, S, S), S a multiple of 16."""
+    """One encoder, one decoder: (B, channels, S, S) to logits (B, classes, S, S), S a multiple of 16.
 
-    def __init__(self, channels: int, classes: int) -> None:
+    Whatever the encoder, it gives its maps finest first, and the last one is the bottleneck that strategies measure.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
-        self.encoder = Encoder(channels)
-        self.decoder = Decoder(classes)
+        self.encoder = encoder
+        self.decoder = decoder
 
     def forward(self, images: Tensor) -> Tensor:
         """Give the logits (B, classes, S, S)."""
@@ -34,9 +37,9 @@ class DualBranchUNet(UNet):
     in training mode only; in the published code it also perturbs evaluation.
     """
 
-    def __init__(self, channels: int, classes: int) -> None:
-        super().__init__(channels, classes)
-        self.auxiliary_decoder = Decoder(classes)
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, auxiliary_decoder: nn.Module) -> None:
+        super().__init__(encoder, decoder)
+        self.auxiliary_decoder = auxiliary_decoder
         self.channel_dropout = nn.Dropout2d(CHANNEL_DROPOUT)
 
     def both_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,10 +103,30 @@ def build_network(state: Mapping[str, Tensor] | None, config: SegmentationConfig
     """Give the network that `config` names, on the CPU, with the weights of `state` or fresh ones.
 
     Fresh weights come from torch's global generator; a caller that wants them repeatable seeds it
-    (`seeding.seeded_initialisation`). Raises RuntimeError when `state` belongs to another network.
+    (`seeding.seeded_initialisation`), and for a ResNet's encoder from where `config.start` says (WeightsMissingError,
+    WeightsError). Raises RuntimeError when `state` belongs to another network.
     """
-    kind = DualBranchUNet if config.network == "dmpls" else UNet
-    network = kind(config.channels, config.classes)
+    parts = (
+        _resnet_parts(config, fresh=state is None) if config.network.startswith("resnet50") else _plain_parts(config)
+    )
+    encoder, *decoders = parts
+    network = DualBranchUNet(encoder, *decoders) if config.has_two_decoders else UNet(encoder, *decoders)
     if state is not None:
         network.load_state_dict(dict(state))
     return network
+
+
+def _plain_parts(config: SegmentationConfig) -> tuple[nn.Module, ...]:
+    decoders = (Decoder(config.classes) for _ in range(1 + config.has_two_decoders))
+    return (Encoder(config.channels), *decoders)
+
+
+def _resnet_parts(config: SegmentationConfig, *, fresh: bool) -> tuple[nn.Module, ...]:
+    # Here and not above: importing torchvision takes a second that the plain network need not pay.
+    from worker.learning.nets.pretrained import ResNetDecoder, ResNetEncoder, load_start
+
+    encoder = ResNetEncoder()
+    if fresh:
+        load_start(encoder, config.start)
+    decoders = (ResNetDecoder(config.classes) for _ in range(1 + config.has_two_decoders))
+    return (encoder, *decoders)

@@ -1,0 +1,73 @@
+"""Protocols: presets, recipes, and what may be replaced."""
+
+import dataclasses
+
+import pytest
+
+from app.errors import ProtocolRefused
+from app.protocols import PRESETS, RECIPES, SegmentationProtocol, load_protocol, resolve_protocol
+
+
+def test_paper_recipe_is_what_every_preset_has() -> None:
+    for preset in PRESETS.values():
+        stored = dataclasses.asdict(preset.segmentation)
+        assert {name: stored[name] for name in RECIPES["paper"]} == RECIPES["paper"]
+        assert preset.segmentation.recipe == "paper"
+
+
+def test_a_recipe_sets_its_fields_and_none_of_the_budget() -> None:
+    paper = resolve_protocol("cpu").segmentation
+    modern = resolve_protocol("cpu", {"segmentation": {"recipe": "modern"}}).segmentation
+    changed = {
+        field.name
+        for field in dataclasses.fields(SegmentationProtocol)
+        if getattr(paper, field.name) != getattr(modern, field.name)
+    }
+    assert changed == {"recipe", *RECIPES["modern"]}
+    equal = {
+        "iterations_min",
+        "iterations_max",
+        "iterations_per_fraction",
+        "batch_size",
+        "validate_every",
+        "image_size",
+    }
+    assert not changed & equal, "steps, batch and validations are the same in both"
+    assert RECIPES["paper"].keys() == RECIPES["modern"].keys()
+
+
+def test_a_field_that_is_named_wins_over_its_recipe_and_all_is_kept() -> None:
+    protocol = resolve_protocol("tiny", {"segmentation": {"ema_decay": 0.5, "recipe": "modern"}})
+    assert protocol.segmentation.ema_decay == 0.5
+    assert protocol.segmentation.augmentation == RECIPES["modern"]["augmentation"]
+    assert load_protocol(protocol.as_json()) == protocol
+
+
+def test_a_project_of_before_recipes_is_still_read() -> None:
+    stored = resolve_protocol("cpu").as_json()
+    for name in ("recipe", "network", "start", *RECIPES["paper"]):
+        del stored["segmentation"][name]
+    assert load_protocol(stored) == resolve_protocol("cpu")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("recipe", "secret"),
+        ("pseudo_labels", "fuzzy"),
+        ("pseudo_ramp", 2.0),
+        ("augmentation", "none"),
+        ("ema_decay", 1.0),
+        ("shut_out_background", 1),
+        ("network", "dmpls"),
+        ("start", "there"),
+    ],
+)
+def test_other_words_and_numbers_are_refused(field: str, value: object) -> None:
+    with pytest.raises(ProtocolRefused, match=field):
+        resolve_protocol("cpu", {"segmentation": {field: value}})
+
+
+def test_a_resnet_needs_multiples_of_32() -> None:
+    with pytest.raises(ProtocolRefused, match="multiple of 32"):
+        resolve_protocol("cpu", {"segmentation": {"network": "resnet50-unet", "image_size": 48}})
