@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -113,7 +114,11 @@ def _member(
         member=member,
         weights_key=weights_key,
         config=dataclasses.asdict(fitted.config),
-        manifest={"seed": seed, "annotation_versions": [str(each.version_id) for each in annotated]},
+        manifest={
+            "seed": seed,
+            "annotation_versions": [str(each.version_id) for each in annotated],
+            "kinds": dict(Counter(str(each.kind) for each in annotated)),
+        },
         metrics={
             "validation_dice": fitted.best_dice,
             "best_step": fitted.best_step,

@@ -120,7 +120,9 @@ def test_stored_weights_need_no_pretrained_file(
 def test_it_trains_and_answers_the_strategies() -> None:
     images = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     labels = (images[:, 0] > 0.5).to(torch.uint8)
-    config = SegmentationConfig(**(SCRATCH.__dict__ | {"classes": 2, "iterations": 1, "batch_size": 2, "learning_rate": 1e-5}))
+    config = SegmentationConfig(
+        **(SCRATCH.__dict__ | {"classes": 2, "iterations": 1, "batch_size": 2, "learning_rate": 1e-5})
+    )
     fitted = fit_segmentation(LabelledSlices(images, labels), [], config, 0, lambda *_: None, CPU)
     member = build_network(fitted.state, config)
     assert isinstance(member, UNet)
