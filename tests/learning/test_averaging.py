@@ -36,3 +36,11 @@ def test_batch_statistics_are_averaged_too_and_the_trained_network_is_left_alone
     assert torch.equal(network[0].weight, before["0.weight"])
     assert not any(parameter.requires_grad for parameter in average.network.parameters())
     assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_without_decay_the_trained_network_itself_is_asked() -> None:
+    network = make_network()
+    average = WeightAverage(network, decay=0.0)
+    average.update(1)
+    assert average.network is network
+    assert list(average.networks) == ["network"]

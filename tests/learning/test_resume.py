@@ -56,10 +56,19 @@ def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Ten
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize(("network", "optimizer"), [("unet", "adamw"), ("dmpls", "sgd")])
-def test_a_member_goes_on_as_if_nothing_had_happened(network: str, optimizer: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("network", "optimizer", "ema_decay"), [("unet", "adamw", 0.0), ("dmpls", "sgd", 0.9)])
+def test_a_member_goes_on_as_if_nothing_had_happened(
+    network: str, optimizer: str, ema_decay: float, tmp_path: Path
+) -> None:
     config = SegmentationConfig(
-        network=network, classes=3, image_size=32, iterations=22, batch_size=4, optimizer=optimizer, validate_every=8
+        network=network,
+        classes=3,
+        image_size=32,
+        iterations=22,
+        batch_size=4,
+        optimizer=optimizer,
+        ema_decay=ema_decay,
+        validate_every=8,
     )
     training = labelled_discs(10, 32, 1, 1.0 if network == "unet" else 0.06)
     validation = [disc_volume(3, 32, 100, (40, 37))]

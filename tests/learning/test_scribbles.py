@@ -37,9 +37,7 @@ def test_slice_with_background_alone_is_background_and_one_without_stays() -> No
 
 
 def test_two_structures_with_a_line_each_both_stay_open() -> None:
-    found = mark_shut_out_background(
-        drawn("000.000", "0.0.0.0", "010.020", "000.000", ".......", ".......", ".......")
-    )
+    found = mark_shut_out_background(drawn("000.000", "0.0.0.0", "010.020", "000.000", ".......", ".......", "......."))
     assert (found == 255).sum() == 2
 
 

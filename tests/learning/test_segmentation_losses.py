@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests import oracles
@@ -33,12 +33,20 @@ def batches(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return main, auxiliary, labels
 
 
+def assume_clear_pseudo_labels(main: np.ndarray, auxiliary: np.ndarray, share: float) -> None:
+    """Leave out cases in which rounding alone decides between two classes of a pixel."""
+    mixture = share * oracles.loop_softmax(main) + (1 - share) * oracles.loop_softmax(auxiliary)
+    best = np.sort(mixture, axis=1)
+    assume((best[:, -1] - best[:, -2]).min() > 1e-5)
+
+
 @settings(max_examples=40, deadline=None)
 @given(batches(), st.floats(0, 0.999), st.floats(0, 2))
 def test_losses_equal_their_loops(
     batch: tuple[np.ndarray, np.ndarray, np.ndarray], share: float, pseudo_weight: float
 ) -> None:
     main, auxiliary, labels = batch
+    assume_clear_pseudo_labels(main, auxiliary, share)
     first, second, target = torch.from_numpy(main), torch.from_numpy(auxiliary), torch.from_numpy(labels)
     entropy = oracles.loop_partial_cross_entropy(main, labels)
     dice = oracles.loop_batch_dice_loss(oracles.loop_softmax(main), labels)
@@ -61,6 +69,7 @@ def test_masks_and_scribbles_in_one_batch_each_have_their_own_loss(
     batch: tuple[np.ndarray, np.ndarray, np.ndarray], share: float, weight: float, flags: list[bool]
 ) -> None:
     main, auxiliary, labels = batch
+    assume_clear_pseudo_labels(main, auxiliary, share)
     dense = flags[: len(labels)]
     labels = np.where(np.array(dense)[:, None, None] & (labels == 255), 0, labels).astype(np.uint8)
     first, second, target = torch.from_numpy(main), torch.from_numpy(auxiliary), torch.from_numpy(labels)

@@ -11,11 +11,13 @@ FIRST_STEPS = 10  # the decay begins at (1 + step) / (10 + step), so that the st
 class WeightAverage:
     """An exponential moving average of weights and batch statistics (Tarvainen and Valpola, NeurIPS 2017).
 
-    `network` is the averaged copy, ready to predict; it shares nothing with the one that is trained.
+    `network` is the averaged copy, ready to predict; it shares nothing with the one that is trained. With a decay of 0
+    it is the trained one itself, and nothing is computed.
     """
 
     def __init__(self, trained: nn.Module, decay: float) -> None:
-        self.network = copy.deepcopy(trained).requires_grad_(requires_grad=False)
+        self.network = trained if decay == 0 else copy.deepcopy(trained).requires_grad_(requires_grad=False)
+        self.networks = {"network": trained} if decay == 0 else {"network": trained, "average": self.network}
         self._decay = decay
         averaged, current = self.network.state_dict(), trained.state_dict()
         floating = [name for name, value in averaged.items() if value.is_floating_point()]
@@ -24,6 +26,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move towards the trained weights as they are after `step` (from 1); `step` counts every update once."""
-        decay = min(self._decay, (1 + step) / (FIRST_STEPS + step))
-        torch._foreach_lerp_(self._averaged, self._current, 1 - decay)
+        """Move towards the trained weights as they are after `step` (from 1); every step is to be told once."""
+        if self._decay > 0:
+            decay = min(self._decay, (1 + step) / (FIRST_STEPS + step))
+            torch._foreach_lerp_(self._averaged, self._current, 1 - decay)

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from worker.learning.shapes import UNLABELLED, LabelArray
 
-
 SHUT_OUT = 254  # in labels on their way to a loss: background by conclusion, which no annotator drew
 
 

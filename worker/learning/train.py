@@ -104,9 +104,8 @@ def fit_segmentation(
         order = torch_generator(seed, "segmentation", "order")
         draws = torch_generator(seed, "segmentation", "augmentation", device=device)
         batches = endless_batches(len(slices.images), config.batch_size, order)
-        average = WeightAverage(network, config.ema_decay) if config.ema_decay > 0 else None
-        scored = network if average is None else average.network
-        resumable = Resumable({"network": network, "scored": scored}, optimizer, draws, device)
+        average = WeightAverage(network, config.ema_decay)
+        resumable = Resumable(average.networks, optimizer, draws, device)
 
         tally, message = Tally.begin(resumable, checkpoints), "starting"
         deque(islice(batches, tally.step), maxlen=0)  # the order comes from the seed alone, so it is drawn again
@@ -121,8 +120,7 @@ def fit_segmentation(
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
-            if average is not None:
-                average.update(step)
+            average.update(step)
             loss_sum, steps_since = loss_sum + loss.detach(), steps_since + 1
 
             last = step == config.iterations
@@ -136,15 +134,15 @@ def fit_segmentation(
             dice = None
             if validate:
                 clock = perf_counter()
-                dice = validate_network(scored, planes, references, config, device)
+                dice = validate_network(average.network, planes, references, config, device)
                 tally.validation_seconds += perf_counter() - clock
-            tally.note(step, mean_loss, dice, scored)
+            tally.note(step, mean_loss, dice, average.network)
             message = describe_step(mean_loss, dice)
             loss_sum, steps_since = torch.zeros((), device=device), 0
             if checkpoints is not None and not last:
                 checkpoints.keep(lambda: resumable.snapshot(tally.facts(perf_counter() - started), tally.best_state))
             on_progress(step, config.iterations, message)
-        last_state = copy_state(scored)
+        last_state = copy_state(average.network)
 
     return FittedSegmentation(
         state=last_state if tally.best_state is None else tally.best_state,
