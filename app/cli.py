@@ -21,7 +21,7 @@ from app import cli_storage
 from app.client import Client, connect, import_listing, label_schema_of
 from app.errors import NextSliceError
 from app.log import configure_logging
-from app.names import STRATEGIES, Queue, Supervision
+from app.names import STRATEGIES, ExportFormat, Queue, Supervision
 from app.settings import Settings, settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -153,11 +153,19 @@ def import_dataset(
 def export(
     project: Annotated[str, typer.Argument(help="Slug or id.")],
     target: Annotated[Path, typer.Argument(help="The zip to write.")],
+    format_: Annotated[ExportFormat, typer.Option("--format", help="What other software it is for.")] = (
+        ExportFormat.NIFTI
+    ),
+    parts: Annotated[str, typer.Option(help="annotations, predictions, merged, interpolated; comma-separated.")] = "",
+    snapshot: Annotated[str, typer.Option(help="Id of a snapshot; default: as the project is now.")] = "",
     url: Url = "",
 ) -> None:
-    """Write a project's annotations and predictions, as NIfTI in the original geometry, into one zip."""
+    """Write a project's masks into one zip."""
+    asked: dict[str, Any] = {"format": format_, "parts": [part.strip() for part in parts.split(",") if part.strip()]}
+    if snapshot:
+        asked["snapshot_id"] = snapshot
     with _service(url, settings(), (Queue.CPU,)) as client, _progress() as tell:
-        job = client.post(f"/v1/projects/{project}/exports")
+        job = client.post(f"/v1/projects/{project}/exports", asked)
         client.wait_for_job(job["id"], lambda done, total, message: tell(done / max(total, 1), message))
         client.download(f"/v1/exports/{job['id']}/file", target)
     out.print(f"{target} is written.")

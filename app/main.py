@@ -11,7 +11,20 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from app.api import annotations as annotation_routes
-from app.api import health, imports, jobs, leases, metrics, models, projects, rounds, statistics, volumes, webhooks
+from app.api import (
+    exports,
+    health,
+    imports,
+    jobs,
+    leases,
+    metrics,
+    models,
+    projects,
+    rounds,
+    statistics,
+    volumes,
+    webhooks,
+)
 from app.api.deps import House
 from app.api.metrics import CountRequests, RequestMeter
 from app.api.problems import install_problem_handlers
@@ -66,6 +79,7 @@ def create_app(knobs: Settings | None = None) -> FastAPI:
         rounds,
         models,
         jobs,
+        exports,
         webhooks,
         statistics,
     ):

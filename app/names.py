@@ -117,6 +117,26 @@ class DeliveryState(StrEnum):
     FAILED = "failed"
 
 
+class ExportFormat(StrEnum):
+    """What other software an export is for."""
+
+    NIFTI = "nifti"
+    DICOM_SEG = "dicom-seg"
+    NNUNET = "nnunet"
+    PNG = "png"
+    COCO = "coco"
+    LABEL_STUDIO = "label-studio"
+
+
+class ExportPart(StrEnum):
+    """Which masks of a volume are exported; the last two are derived, and never stored as annotations."""
+
+    ANNOTATIONS = "annotations"
+    PREDICTIONS = "predictions"
+    MERGED = "merged"  # annotated pixels as annotated, all others as predicted
+    INTERPOLATED = "interpolated"  # between fully annotated slices, by shape
+
+
 class ModelKind(StrEnum):
     """What a stored set of weights is."""
 

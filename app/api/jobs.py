@@ -13,8 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from app.api.deps import House, Reading, TheHouse, Writing
 from app.api.schemas import JobWire, Page, PredictionsAsked
 from app.api.wires import job_wire
-from app.errors import RecordNotFound
-from app.names import JobKind, JobState
+from app.names import JobState
 from app.services import jobs, predictions, projects
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
@@ -67,25 +66,6 @@ def request_predictions(
     job = predictions.request_predictions(session, found, asked.split if asked is not None else None)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job_wire(session, job)
-
-
-@router.post("/projects/{project}/exports", status_code=202)
-def request_export(project: str, session: Writing, response: Response) -> JobWire:
-    """Write annotations and predictions into one zip."""
-    found = projects.find_project(session, project)
-    job = jobs.queue_job(session, project_id=found.id, kind=JobKind.EXPORT)
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return job_wire(session, job)
-
-
-@router.get("/exports/{job}/file")
-def read_export(job: str, house: TheHouse, session: Reading) -> StreamingResponse:
-    """The zip of a finished export."""
-    found = jobs.find_job(session, job)
-    if found.kind != JobKind.EXPORT or found.state != JobState.SUCCEEDED or found.result is None:
-        raise RecordNotFound("finished export", job)
-    headers = {"Content-Disposition": f'attachment; filename="{found.result["file_name"]}"'}
-    return StreamingResponse(house.blobs.stream(found.result["key"]), media_type="application/zip", headers=headers)
 
 
 async def _job_events(house: House, job: str, request: Request, seen: int) -> AsyncIterator[str]:

@@ -22,6 +22,7 @@ from app.errors import (
     NotFound,
     PreconditionFailed,
     PreconditionRequired,
+    RangeNotSatisfiable,
     RoundPending,
     TooLarge,
     Unavailable,
@@ -38,6 +39,7 @@ STATUS: dict[type[NextSliceError], int] = {
     PreconditionFailed: 412,
     TooLarge: 413,
     UnsupportedMedia: 415,
+    RangeNotSatisfiable: 416,
     PreconditionRequired: 428,
     Unavailable: 503,
 }

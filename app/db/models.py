@@ -5,6 +5,7 @@
               │                       └─ predictions
               ├─ rounds ── picks ── leases
               ├─ models ── metrics
+              ├─ snapshots
               ├─ webhooks ── webhook_deliveries
               ├─ promotions
               ├─ uploads ── upload_parts
@@ -363,6 +364,20 @@ class Prediction(Base):
     mask_key: Mapped[str]  # blob: gzip of uint8 (Z, H, W)
     uncertainty_key: Mapped[str | None]  # pack of uint8 planes: entropy of the mean probabilities, 255 = uniform
     uncertainty_offsets: Mapped[list[Any] | None]  # Z + 1 byte offsets into the pack
+    created_at: Mapped[datetime] = _made_at()
+    round: Mapped[Round] = relationship(lazy="joined")
+
+
+class Snapshot(Base):
+    """Which annotation versions and predictions a project had at one moment; never changed."""
+
+    __tablename__ = "snapshots"
+    id: Mapped[uuid.UUID] = _primary_key()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"), index=True)
+    name: Mapped[str] = mapped_column(String(200), default="")
+    content_key: Mapped[str]  # blob: the whole as JSON (app.services.snapshots)
+    mask_keys: Mapped[list[Any]]  # of the predictions named in it
+    counts: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = _made_at()
 
 

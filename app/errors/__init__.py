@@ -9,18 +9,19 @@ NextSliceError
 │   ├── DatasetRefused           UnknownDataset, DatasetUnreadable, VolumesRefused, ArchiveRefused, UploadRefused,
 │   │                            ServerFolderRefused
 │   ├── ProtocolRefused, LabelSchemaRefused, BudgetRefused, ProjectSettingRefused, UnknownStrategy
-│   ├── SupervisionMismatch, MaskIncomplete, EmptyBody, WebhookRefused
+│   ├── SupervisionMismatch, MaskIncomplete, EmptyBody, WebhookRefused, ExportRefused, VolumeNotExportable
 │   └── BadBlobKey, BlobRangeOutside, StoreRefused
 ├── NotFound                404  BlobNotFound, PlaneOutside, ProjectNotFound, RecordNotFound, NoAnnotationYet
 ├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, GroundTruthExists,
 │                                GroundTruthMissing, RoundOpen, NothingLeft, RoundStateConflict, RoundPending,
 │                                NoModelYet, JobLostError, JobCancelled, JobFinishedError, JobNotRetryable,
 │                                AddressTaken, ResumeMismatch, ModelVersionIncomplete, NoEarlierModel,
-│                                UploadIncomplete
+│                                UploadIncomplete, NothingToExport
 ├── Gone                    410  LeaseGone, SliceLeasedElsewhere
 ├── PreconditionFailed      412  AnnotationStale
 ├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
 ├── UnsupportedMedia        415  MaskTypeRefused
+├── RangeNotSatisfiable     416
 ├── PreconditionRequired    428  AnnotationPreconditionMissing
 ├── Unavailable             503  MissingExtra, BlobDamaged, StoreUnreachable, BrokerUnreachable, GpuOutOfMemory,
 │                                ServiceUnreachable
@@ -74,6 +75,18 @@ from app.errors.datasets import (
 )
 from app.errors.datasets import (
     VolumesRefused as VolumesRefused,
+)
+from app.errors.exports import (
+    ExportRefused as ExportRefused,
+)
+from app.errors.exports import (
+    NothingToExport as NothingToExport,
+)
+from app.errors.exports import (
+    RangeNotSatisfiable as RangeNotSatisfiable,
+)
+from app.errors.exports import (
+    VolumeNotExportable as VolumeNotExportable,
 )
 from app.errors.images import (
     AffineMismatch as AffineMismatch,

@@ -242,12 +242,12 @@ def test_predictions_and_exports_open_elsewhere(
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         manifest = json.loads(archive.read("manifest.json"))
         predicted = [each for each in manifest["volumes"] if "prediction" in each]
-        annotated = [each for each in manifest["volumes"] if "annotations" in each]
+        annotated = [each for each in manifest["volumes"] if "annotated_slices" in each]
         assert len(predicted) == 6
-        assert sum(len(each["annotations"]["slices"]) for each in annotated) == 3
-        mask = read_nifti(archive.read(annotated[0]["annotations"]["file"]))
+        assert sum(len(each["annotated_slices"]) for each in annotated) == 3
+        mask = read_nifti(archive.read(annotated[0]["written"]["annotations"]))
     assert mask.geometry.stack_shape == (5, 40, 48)
-    assert {each["author"] for each in annotated[0]["annotations"]["slices"].values()} == {"oracle"}
+    assert {each["author"] for each in annotated[0]["annotated_slices"].values()} == {"oracle"}
     volume = next(service.client.items("/v1/projects/hearts/volumes", split="train"))
     one = next(service.client.items(f"/v1/volumes/{volume['id']}/slices"))
     assert set(service.http.get(f"/v1/slices/{one['id']}/prediction").content) <= {0, 1, 2, 3}
