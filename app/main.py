@@ -12,8 +12,10 @@ from fastapi.staticfiles import StaticFiles
 
 from app.api import annotations as annotation_routes
 from app.api import (
+    drafts,
     exports,
     health,
+    history,
     imports,
     jobs,
     leases,
@@ -75,6 +77,8 @@ def create_app(knobs: Settings | None = None) -> FastAPI:
         volumes,
         imports,
         annotation_routes,
+        history,
+        drafts,
         leases,
         rounds,
         models,

@@ -91,12 +91,44 @@ class RoundState(StrEnum):
 
 
 class LeaseState(StrEnum):
-    """A lease is one person's right to annotate one slice for a while."""
+    """A lease is one person's right to work on one slice for a while."""
 
     ACTIVE = "active"
     SUBMITTED = "submitted"
     EXPIRED = "expired"
     RELEASED = "released"
+    SKIPPED = "skipped"
+    TAKEN_OVER = "taken_over"
+
+
+class Purpose(StrEnum):
+    """What somebody is to do with a slice."""
+
+    ANNOTATE = "annotate"
+    ADJUDICATE = "adjudicate"
+    REVIEW = "review"
+
+
+class SkipReason(StrEnum):
+    """Why somebody passes a slice on; the first two exclude it for everybody."""
+
+    UNSUITABLE = "unsuitable"
+    BAD_IMAGE = "bad_image"
+    UNSURE = "unsure"
+    OTHER = "other"
+
+    @property
+    def excludes(self) -> bool:
+        """True when nobody shall be shown the slice again."""
+        return self in {SkipReason.UNSUITABLE, SkipReason.BAD_IMAGE}
+
+
+class Verdict(StrEnum):
+    """What a reviewer says of an annotation."""
+
+    ACCEPT = "accept"
+    FIX = "fix"
+    REJECT = "reject"
 
 
 class WebhookEvent(StrEnum):

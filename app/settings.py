@@ -34,7 +34,12 @@ class Settings(BaseSettings):
     sweep_s: float = Field(default=2.0, gt=0, description="How often forgotten jobs are looked for, seconds.")
     job_attempts: int = Field(default=3, ge=1, description="A job whose worker died is taken up so often in all.")
     checkpoint_s: float = Field(default=30.0, ge=0, description="How often a training keeps its state, seconds.")
-    annotation_lease_s: float = Field(default=1800.0, gt=0, description="How long a slice is held for one annotator.")
+    annotation_lease_s: float = Field(
+        default=900.0, gt=0, description="A slice is held so long after the last edit, or longer for a slow annotator."
+    )
+    heartbeat_s: float = Field(
+        default=90.0, gt=0, description="A client that sends heartbeats loses its slices when silent for so long."
+    )
     max_upload_bytes: int = Field(default=1 << 30, gt=0, description="Largest upload accepted, bytes.")
     pseudonym_key: str = Field(
         default="", repr=False, description="Secret that pseudonyms are made with; empty: a file in `home`."

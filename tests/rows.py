@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db.models import Job, Project, Round
+from app.db.models import Job, Patient, Project, Round, Slice, Volume
 from app.db.session import Database
-from app.names import JobKind, RoundState, Supervision
+from app.names import JobKind, RoundState, Split, Supervision
 from app.outbox import SilentBell, unit_of_work
 from app.services.jobs import queue_job
+from app.services.rounds import ProposedPick, record_picks
 
 
 def add_project(session: Session, slug: str = "hearts") -> Project:
@@ -66,3 +68,43 @@ def age_jobs(database: Database, seconds: float) -> None:
         for job in session.scalars(select(Job)):
             job.lease_until = job.lease_until and job.lease_until - timedelta(seconds=seconds)
             job.woken_at = job.woken_at and job.woken_at - timedelta(seconds=seconds)
+
+
+def add_slices(session: Session, project: Project, count: int, side: int = 4) -> list[Slice]:
+    """One train volume of so many slices without pixels: for what asks only where a slice stands."""
+    patient = Patient(project_id=project.id, code="p1", split=Split.TRAIN)
+    session.add(patient)
+    session.flush()
+    volume = Volume(
+        project_id=project.id,
+        patient_id=patient.id,
+        name="v1",
+        original_name="v1.nii.gz",
+        original_key="",
+        original_sha256="",
+        axis=2,
+        depth=count,
+        height=side,
+        width=side,
+        channels=1,
+        dtype="uint8",
+        spacing_mm=[5.0, 1.5, 1.5],
+        affine=[[1.5, 0, 0, 0], [0, 1.5, 0, 0], [0, 0, 5, 0], [0, 0, 0, 1]],
+        window_low=0.0,
+        window_high=1.0,
+        pack_key="",
+        pack_offsets=[],
+    )
+    session.add(volume)
+    session.flush()
+    slices = [Slice(project_id=project.id, volume_id=volume.id, index=index) for index in range(count)]
+    session.add_all(slices)
+    session.flush()
+    return slices
+
+
+def propose_all(session: Session, project: Project, slices: Sequence[Slice]) -> Round:
+    """The first round of a project, these slices picked in their order and open for annotation."""
+    opened = add_round(session, project, RoundState.PROPOSING)
+    record_picks(session, opened, [ProposedPick(each.id, 0.0, "a test", None) for each in slices], None)
+    return opened

@@ -66,7 +66,9 @@ def build_query_pool(
     `encoder` says at which size the slices' pixels are read. Readers exist for `needs` alone. What is proposed counts
     as annotated: it will be, before anybody learns from this round's slices.
     """
-    taken = np.array([each.annotated or each.proposed for each in source.slices])
+    # A slice that was proposed and then found unfit will never be annotated, nor may it be proposed again.
+    unfit = np.array([each.excluded and not each.annotated for each in source.slices], dtype=bool)
+    taken = np.array([each.annotated or each.proposed for each in source.slices], dtype=bool) & ~unfit
     patients, volumes = group_codes(source.slices)
     asked = ask_members(source, members) if members and needs & {Need.TASK, Need.PROBABILITIES} else None
     return QueryPool(
@@ -74,7 +76,7 @@ def build_query_pool(
         volume_ids=volumes,
         z=np.array([each.index for each in source.slices], dtype=np.int64),
         annotated=taken,
-        available=~taken,
+        available=~taken & ~unfit,
         feature_reader=None if features is None else lambda: features,
         pixel_reader=_when(needs, Need.PIXELS, lambda: source.read_pixels(encoder.image_size, encoder.resize)),
         imagenet_reader=_when(needs, Need.IMAGENET, lambda: read_imagenet_features(source, encoder)),

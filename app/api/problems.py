@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from app.errors import (
     AnnotationStale,
     Conflict,
+    DraftStale,
     Gone,
     InvalidInput,
     NextSliceError,
@@ -69,7 +70,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(NextSliceError)
     def _refused(request: Request, error: NextSliceError) -> JSONResponse:
         headers = {"Retry-After": "2"} if isinstance(error, (RoundPending, Unavailable)) else {}
-        if isinstance(error, AnnotationStale):
+        if isinstance(error, (AnnotationStale, DraftStale)):
             headers["ETag"] = f'"{error.current}"'
         return _problem(request, status_of(error), error.code, str(error), headers=headers)
 

@@ -42,6 +42,9 @@ def create_project(asked: ProjectAsked, session: Writing, response: Response) ->
         overrides=asked.protocol,
         auto_train=asked.auto_train,
         auto_propose=asked.auto_propose,
+        overlap=asked.overlap,
+        adjudicate=asked.adjudicate,
+        review_percent=asked.review_percent,
     )
     project = projects.create_project(session, draft)
     response.headers["Location"] = f"/v1/projects/{project.id}"

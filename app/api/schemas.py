@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.names import AnnotationKind, Split, Supervision
+from app.names import AnnotationKind, Purpose, SkipReason, Split, Supervision
 
 Item = TypeVar("Item")
 
@@ -54,6 +54,9 @@ class ProjectAsked(Asked):
     protocol: dict[str, Any] = Field(default_factory=dict, description="Fields of the preset to replace.")
     auto_train: bool = Field(default=True, description="Train as soon as a round's slices are annotated.")
     auto_propose: bool = Field(default=False, description="Open the next round as soon as one closes.")
+    overlap: int = Field(default=1, description="How many people read each slice, blind to one another (1 to 10).")
+    adjudicate: bool = Field(default=False, description="Readings that differ go to a further person.")
+    review_percent: float = Field(default=0, description="Share of the slices that a reviewer looks at.")
 
 
 class ProjectWire(Wire):
@@ -70,6 +73,9 @@ class ProjectWire(Wire):
     protocol: dict[str, Any]
     auto_train: bool
     auto_propose: bool
+    overlap: int
+    adjudicate: bool
+    review_percent: float
     created_at: datetime
     slices: dict[Split, int] = Field(default_factory=dict, description="Slices of each split.")
     annotated: int = 0
@@ -121,7 +127,8 @@ class SliceWire(BaseModel):
     depth: int
     shape: tuple[int, int] = Field(description="Rows, columns.")
     spacing_mm: tuple[float, float] | None = Field(description="Between rows and columns.")
-    annotation: str = Field(description='Version tag for If-Match; "0": not annotated.')
+    annotation: str = Field(description='Version tag for If-Match; "0": not annotated, or not by you while read blind.')
+    excluded: bool = Field(default=False, description="Somebody skipped it as unfit: it is not proposed again.")
     proposal: PickWire | None = None
 
 
@@ -182,10 +189,11 @@ class MetricWire(Wire):
 
 
 class LeaseAsked(Asked):
-    """A wish for slices to annotate."""
+    """A wish for slices to work on."""
 
     annotator: str = Field(default="local", min_length=1, max_length=200)
     n: int = Field(default=1, description="1 to 8; what the annotator holds already comes first.")
+    purpose: Purpose = Purpose.ANNOTATE
 
 
 class LeaseWire(BaseModel):
@@ -193,9 +201,28 @@ class LeaseWire(BaseModel):
 
     id: uuid.UUID
     annotator: str
+    purpose: Purpose
     state: str
-    until: datetime
+    until: datetime = Field(description="When the first of the two clocks below runs out.")
+    idle_until: datetime = Field(description="Moved by drafts alone.")
+    live_until: datetime | None = Field(description="Moved by heartbeats; null: none was sent, so none is awaited.")
+    skip_reason: SkipReason | None = None
+    skip_note: str = ""
     slice: SliceWire
+
+
+class SkipAsked(Asked):
+    """Why a slice is passed on."""
+
+    reason: SkipReason
+    note: str = Field(default="", max_length=2000)
+
+
+class TakeoverAsked(Asked):
+    """Who takes a lease over."""
+
+    annotator: str = Field(default="local", min_length=1, max_length=200)
+    force: bool = Field(default=False, description="Even from somebody who is at work.")
 
 
 class VersionWire(Wire):
@@ -207,9 +234,34 @@ class VersionWire(Wire):
     kind: AnnotationKind
     author: str
     source: str
+    purpose: Purpose
+    origin_id: uuid.UUID | None = Field(description="The version that this one repeats: restored, or chosen.")
+    prediction_id: uuid.UUID | None = Field(description="The prediction that it was drawn over.")
     lead_time_ms: int | None
     pixel_counts: dict[str, int]
     created_at: datetime
+
+
+class DraftWire(BaseModel):
+    """A saved draft; its mask is a GET away."""
+
+    slice_id: uuid.UUID
+    annotator: str
+    tag: uuid.UUID
+    kind: AnnotationKind
+    base_version: str = Field(description="The annotation that it was drawn over.")
+    lead_time_ms: int | None
+    updated_at: datetime
+    held: bool = Field(description="False: the lease is lost or never was; the draft is kept all the same.")
+
+
+class DiffWire(BaseModel):
+    """What two versions of a slice do not have in common."""
+
+    version_id: uuid.UUID
+    against_id: uuid.UUID
+    changed_pixels: int
+    dice: dict[int, float | None] = Field(description="Of each class; null: neither has it.")
 
 
 class VolumeAnnotated(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -20,9 +21,9 @@ from app.api.schemas import (
 )
 from app.db.models import Job, Lease, Model, Pick, Project, Promotion, Round, Slice, Volume
 from app.db.session import database_now
-from app.names import AnnotationKind, Split
+from app.names import AnnotationKind, LeaseState, Purpose, SkipReason, Split
 from app.services import annotations as slice_annotations
-from app.services import jobs, models, projects, rounds
+from app.services import jobs, leases, models, projects, rounds
 
 
 def project_wire(session: Session, project: Project) -> ProjectWire:
@@ -57,10 +58,10 @@ def volume_wire(volume: Volume, kinds: set[AnnotationKind]) -> VolumeWire:
     )
 
 
-def slice_wires(session: Session, slices: Sequence[Slice]) -> list[SliceWire]:
-    """Slices with their annotation's tag and, where proposed, why."""
+def slice_wires(session: Session, slices: Sequence[Slice], person: str = "") -> list[SliceWire]:
+    """Slices of one project with their annotation's tag as this person sees it and, where proposed, why."""
     ids = [each.id for each in slices]
-    tags = slice_annotations.annotated_slice_ids(session, ids)
+    tags = slice_annotations.visible_tags(session, slices, person)
     picks = {pick.slice_id: pick for pick in session.scalars(select(Pick).where(Pick.slice_id.in_(ids)))}
     return [
         SliceWire(
@@ -74,6 +75,7 @@ def slice_wires(session: Session, slices: Sequence[Slice]) -> list[SliceWire]:
             shape=(each.volume.height, each.volume.width),
             spacing_mm=None if each.volume.spacing_mm is None else tuple(each.volume.spacing_mm[1:]),
             annotation=tags.get(each.id, slice_annotations.NO_VERSION),
+            excluded=each.excluded,
             proposal=_pick_wire(picks[each.id], each) if each.id in picks else None,
         )
         for each in slices
@@ -88,19 +90,34 @@ def pick_wires(session: Session, picks: Sequence[Pick]) -> list[PickWire]:
     return [_pick_wire(pick, found[pick.slice_id]) for pick in picks]
 
 
-def lease_wires(session: Session, leases: Sequence[Lease]) -> list[LeaseWire]:
-    """Leases in the given order, each with its slice."""
+def lease_wires(session: Session, held: Sequence[Lease]) -> list[LeaseWire]:
+    """Leases of one person in the given order, each with its slice."""
+    if not held:
+        return []
     slices = {
-        each.id: each
-        for each in session.scalars(select(Slice).where(Slice.id.in_([lease.slice_id for lease in leases])))
+        each.id: each for each in session.scalars(select(Slice).where(Slice.id.in_([lease.slice_id for lease in held])))
     }
-    wires = {wire.id: wire for wire in slice_wires(session, list(slices.values()))}
-    return [
-        LeaseWire(
-            id=lease.id, annotator=lease.holder, state=lease.state, until=lease.until, slice=wires[lease.slice_id]
-        )
-        for lease in leases
-    ]
+    wires = {wire.id: wire for wire in slice_wires(session, list(slices.values()), held[0].holder)}
+    now = database_now(session)
+    return [_lease_wire(lease, wires[lease.slice_id], now) for lease in held]
+
+
+def _lease_wire(lease: Lease, slice_: SliceWire, now: datetime) -> LeaseWire:
+    until = leases.live_until(lease)
+    # The row of a lease whose clock ran out says so only when somebody else takes the slice.
+    ran_out = lease.state == LeaseState.ACTIVE and until <= now
+    return LeaseWire(
+        id=lease.id,
+        annotator=lease.holder,
+        purpose=Purpose(lease.purpose),
+        state=LeaseState.EXPIRED if ran_out else lease.state,
+        until=until,
+        idle_until=lease.until,
+        live_until=lease.live_until,
+        skip_reason=None if lease.skip_reason is None else SkipReason(lease.skip_reason),
+        skip_note=lease.skip_note,
+        slice=slice_,
+    )
 
 
 def round_wire(session: Session, round_: Round) -> RoundWire:

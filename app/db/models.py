@@ -1,9 +1,10 @@
 """All tables on one page.
 
-    projects ─┬─ patients ── volumes ─┬─ slices ── annotations ── annotation_versions
+    projects ─┬─ patients ── volumes ─┬─ slices ─┬─ annotations ── annotation_versions ── reviews
+              │                       │          └─ drafts
               │                       ├─ ground_truths   (oracle and evaluation only)
               │                       └─ predictions
-              ├─ rounds ── picks ── leases
+              ├─ rounds ── picks ── assignments ── leases
               ├─ models ── metrics
               ├─ snapshots
               ├─ webhooks ── webhook_deliveries
@@ -43,7 +44,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from app.names import DeliveryState, JobState, LeaseState, RoundState
+from app.names import DeliveryState, JobState, LeaseState, Purpose, RoundState
 
 
 def new_id() -> uuid.UUID:
@@ -128,6 +129,9 @@ class Project(Base):
     protocol: Mapped[dict[str, Any]]
     auto_train: Mapped[bool] = mapped_column(default=True)
     auto_propose: Mapped[bool] = mapped_column(default=False)
+    overlap: Mapped[int] = mapped_column(default=1)  # how many people read each slice, blind to one another
+    adjudicate: Mapped[bool] = mapped_column(default=False)  # readings that differ go to a further person
+    review_percent: Mapped[float] = mapped_column(Float, default=0.0)  # share of the slices that are reviewed
     created_at: Mapped[datetime] = _made_at()
 
 
@@ -183,6 +187,7 @@ class Slice(Base):
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"), index=True)
     volume_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("volumes.id"))
     index: Mapped[int]
+    excluded: Mapped[bool] = mapped_column(default=False)  # somebody found it unfit: nobody is shown it again
     volume: Mapped[Volume] = relationship(lazy="joined")
 
 
@@ -199,7 +204,7 @@ class GroundTruth(Base):
 
 
 class Annotation(Base):
-    """The head of a slice's annotation: which of its immutable versions is the current one."""
+    """The head of a slice's annotation: which of its immutable versions is the current one, the one that trains."""
 
     __tablename__ = "annotations"
     __table_args__ = (UniqueConstraint("slice_id"),)
@@ -214,14 +219,20 @@ class AnnotationVersion(Base):
     """One mask of one slice as somebody submitted it; never changed."""
 
     __tablename__ = "annotation_versions"
-    __table_args__ = (UniqueConstraint("annotation_id", "number"),)
+    __table_args__ = (
+        UniqueConstraint("annotation_id", "number"),
+        Index("ix_annotation_versions_author", "author", "id"),  # a person's lead times, the newest first
+    )
     id: Mapped[uuid.UUID] = _primary_key()
     annotation_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("annotations.id"))
     number: Mapped[int]
     parent_id: Mapped[uuid.UUID | None]
     kind: Mapped[str] = mapped_column(String(16))
     author: Mapped[str] = mapped_column(String(200))
-    source: Mapped[str] = mapped_column(String(32))  # "annotator" or "oracle"
+    source: Mapped[str] = mapped_column(String(32))  # "annotator", "oracle", "restored" or "chosen"
+    purpose: Mapped[str] = mapped_column(String(16), default=Purpose.ANNOTATE)
+    origin_id: Mapped[uuid.UUID | None]  # the version that this one repeats: restored, or chosen by an adjudicator
+    prediction_id: Mapped[uuid.UUID | None]  # the prediction that it was drawn over
     lead_time_ms: Mapped[int | None]
     pixel_counts: Mapped[dict[str, Any]]  # class value -> pixels
     mask: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)  # gzip of uint8 (H, W)
@@ -253,18 +264,7 @@ class Pick(Base):
     """A slice that a round proposes: which place, why, and what chose it."""
 
     __tablename__ = "picks"
-    __table_args__ = (
-        UniqueConstraint("project_id", "slice_id"),
-        UniqueConstraint("round_id", "order"),
-        Index(
-            "ix_picks_free",
-            "project_id",
-            "round_id",
-            "order",
-            sqlite_where=text("NOT annotated"),
-            postgresql_where=text("NOT annotated"),
-        ),
-    )
+    __table_args__ = (UniqueConstraint("project_id", "slice_id"), UniqueConstraint("round_id", "order"))
     id: Mapped[uuid.UUID] = _primary_key()
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
     round_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("rounds.id"))
@@ -275,32 +275,100 @@ class Pick(Base):
     nearest_slice_id: Mapped[uuid.UUID | None]
     seed: Mapped[int]
     annotated: Mapped[bool] = mapped_column(default=False)
-    # Written by whoever leases the slice: an updated row makes a second taker look again, which a row in another
-    # table would not (PostgreSQL rechecks only what it locks).
+
+
+class Assignment(Base):
+    """What one person is to do with one picked slice: read it (seats 1 to n of n readings), adjudicate or review it."""
+
+    __tablename__ = "assignments"
+    __table_args__ = (
+        UniqueConstraint("slice_id", "purpose", "seat"),
+        Index(
+            "ix_assignments_open",
+            "project_id",
+            "purpose",
+            "round_id",
+            "order",
+            "seat",
+            sqlite_where=text("NOT done"),
+            postgresql_where=text("NOT done"),
+        ),
+        Index(
+            "ix_assignments_open_in_round",
+            "round_id",
+            sqlite_where=text("NOT done"),
+            postgresql_where=text("NOT done"),
+        ),
+    )
+    id: Mapped[uuid.UUID] = _primary_key()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
+    round_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("rounds.id"))
+    slice_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("slices.id"))
+    order: Mapped[int]  # of the pick
+    purpose: Mapped[str] = mapped_column(String(16), default=Purpose.ANNOTATE)
+    seat: Mapped[int] = mapped_column(default=1)
+    done: Mapped[bool] = mapped_column(default=False)
+    # Written by whoever leases it: an updated row makes a second taker look again, which a row in another table would
+    # not (PostgreSQL rechecks only what it locks).
     leased_until: Mapped[datetime | None]
 
 
 class Lease(Base):
-    """One person's right to annotate one slice until a given moment."""
+    """One person's right to do one assignment: until `until` without an edit, or `live_until` without a heartbeat."""
 
     __tablename__ = "leases"
     __table_args__ = (
         Index(
-            "uq_leases_active_slice",
-            "slice_id",
+            "uq_leases_active_assignment",
+            "assignment_id",
             unique=True,
             sqlite_where=text("state = 'active'"),
             postgresql_where=text("state = 'active'"),
         ),
         Index("ix_leases_project_holder", "project_id", "holder", "state"),
+        Index("ix_leases_slice_holder", "slice_id", "holder"),
     )
     id: Mapped[uuid.UUID] = _primary_key()
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
-    pick_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("picks.id"))
+    assignment_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("assignments.id"))
     slice_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("slices.id"))
+    purpose: Mapped[str] = mapped_column(String(16), default=Purpose.ANNOTATE)
     holder: Mapped[str] = mapped_column(String(200))
     state: Mapped[str] = mapped_column(String(16), default=LeaseState.ACTIVE)
-    until: Mapped[datetime]
+    until: Mapped[datetime]  # the idle clock: only edits move it
+    live_until: Mapped[datetime | None]  # the liveness clock; null: the client never sent a heartbeat
+    skip_reason: Mapped[str | None] = mapped_column(String(16))
+    skip_note: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[datetime] = _made_at()
+
+
+class Draft(Base):
+    """One person's unfinished mask of one slice; no clock deletes it."""
+
+    __tablename__ = "drafts"
+    __table_args__ = (UniqueConstraint("slice_id", "author"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    slice_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("slices.id"))
+    author: Mapped[str] = mapped_column(String(200))
+    tag: Mapped[uuid.UUID]  # a new one with every change
+    kind: Mapped[str] = mapped_column(String(16))
+    base_version: Mapped[str] = mapped_column(String(64))  # tag of the annotation that it was drawn over
+    lead_time_ms: Mapped[int | None]
+    mask: Mapped[bytes] = mapped_column(LargeBinary)  # gzip of uint8 (H, W)
+    updated_at: Mapped[datetime] = mapped_column(default=_utc_now)
+
+
+class Review(Base):
+    """What a reviewer said of one version."""
+
+    __tablename__ = "reviews"
+    id: Mapped[uuid.UUID] = _primary_key()
+    version_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("annotation_versions.id"), index=True)
+    reviewer: Mapped[str] = mapped_column(String(200))
+    verdict: Mapped[str] = mapped_column(String(8))
+    comment: Mapped[str] = mapped_column(default="")
+    x: Mapped[float | None]  # where the comment is pinned, in pixels: column
+    y: Mapped[float | None]  # and row
     created_at: Mapped[datetime] = _made_at()
 
 

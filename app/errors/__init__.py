@@ -9,20 +9,22 @@ NextSliceError
 │   ├── DatasetRefused           UnknownDataset, DatasetUnreadable, VolumesRefused, ArchiveRefused, UploadRefused,
 │   │                            ServerFolderRefused
 │   ├── ProtocolRefused, LabelSchemaRefused, BudgetRefused, ProjectSettingRefused, UnknownStrategy
-│   ├── SupervisionMismatch, MaskIncomplete, EmptyBody, WebhookRefused, ExportRefused, VolumeNotExportable
+│   ├── SupervisionMismatch, MaskIncomplete, EmptyBody, OtherSlice, WebhookRefused, ExportRefused
+│   ├── VolumeNotExportable
 │   └── BadBlobKey, BlobRangeOutside, StoreRefused
 ├── NotFound                404  BlobNotFound, PlaneOutside, ProjectNotFound, RecordNotFound, NoAnnotationYet
 ├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, GroundTruthExists,
 │                                GroundTruthMissing, RoundOpen, NothingLeft, RoundStateConflict, RoundPending,
 │                                NoModelYet, JobLostError, JobCancelled, JobFinishedError, JobNotRetryable,
 │                                AddressTaken, ResumeMismatch, ModelVersionIncomplete, NoEarlierModel,
-│                                UploadIncomplete, NothingToExport
+│                                UploadIncomplete, NothingToExport, LeaseInUse, LeaseLimit, ReadingsComplete,
+│                                ReadingsIncomplete, OwnWork, VersionSuperseded
 ├── Gone                    410  LeaseGone, SliceLeasedElsewhere
-├── PreconditionFailed      412  AnnotationStale
+├── PreconditionFailed      412  AnnotationStale, DraftStale
 ├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
 ├── UnsupportedMedia        415  MaskTypeRefused
 ├── RangeNotSatisfiable     416
-├── PreconditionRequired    428  AnnotationPreconditionMissing
+├── PreconditionRequired    428  AnnotationPreconditionMissing, DraftPreconditionMissing
 ├── Unavailable             503  MissingExtra, BlobDamaged, StoreUnreachable, BrokerUnreachable, GpuOutOfMemory,
 │                                ServiceUnreachable
 └── RequestRefused               what a service answered to this house as its client
@@ -236,10 +238,22 @@ from app.errors.rounds import (
     BodyTooLarge as BodyTooLarge,
 )
 from app.errors.rounds import (
+    DraftPreconditionMissing as DraftPreconditionMissing,
+)
+from app.errors.rounds import (
+    DraftStale as DraftStale,
+)
+from app.errors.rounds import (
     EmptyBody as EmptyBody,
 )
 from app.errors.rounds import (
     LeaseGone as LeaseGone,
+)
+from app.errors.rounds import (
+    LeaseInUse as LeaseInUse,
+)
+from app.errors.rounds import (
+    LeaseLimit as LeaseLimit,
 )
 from app.errors.rounds import (
     MaskIncomplete as MaskIncomplete,
@@ -257,6 +271,18 @@ from app.errors.rounds import (
     NothingLeft as NothingLeft,
 )
 from app.errors.rounds import (
+    OtherSlice as OtherSlice,
+)
+from app.errors.rounds import (
+    OwnWork as OwnWork,
+)
+from app.errors.rounds import (
+    ReadingsComplete as ReadingsComplete,
+)
+from app.errors.rounds import (
+    ReadingsIncomplete as ReadingsIncomplete,
+)
+from app.errors.rounds import (
     RoundOpen as RoundOpen,
 )
 from app.errors.rounds import (
@@ -270,6 +296,9 @@ from app.errors.rounds import (
 )
 from app.errors.rounds import (
     SupervisionMismatch as SupervisionMismatch,
+)
+from app.errors.rounds import (
+    VersionSuperseded as VersionSuperseded,
 )
 from app.errors.tree import (
     Conflict as Conflict,

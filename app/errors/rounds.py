@@ -77,6 +77,95 @@ class SliceLeasedElsewhere(Gone):
         super().__init__(f"Slice {self.slice_id} is leased to somebody else now; nothing was stored.")
 
 
+class LeaseInUse(Conflict):
+    """The holder of the lease gave a sign of life just now."""
+
+    code = "lease-in-use"
+
+    def __init__(self, lease: object, holder: str) -> None:
+        self.lease, self.holder = str(lease), holder
+        super().__init__(f"The lease {self.lease} is in use by {holder!r}; send force=true to take it all the same.")
+
+
+class LeaseLimit(Conflict):
+    """One person holds as many leases as one may."""
+
+    code = "lease-limit"
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        super().__init__(f"{most} slices are held for other purposes already; submit or release some first.")
+
+
+class ReadingsComplete(Conflict):
+    """A slice has been read by as many people as the project asks for."""
+
+    code = "readings-complete"
+
+    def __init__(self, slice_id: object) -> None:
+        self.slice_id = str(slice_id)
+        super().__init__(f"All readings of slice {self.slice_id} are in; what changes now is an adjudication.")
+
+
+class ReadingsIncomplete(Conflict):
+    """A slice cannot be adjudicated before all its readers have submitted."""
+
+    code = "readings-incomplete"
+
+    def __init__(self, slice_id: object) -> None:
+        self.slice_id = str(slice_id)
+        super().__init__(f"Slice {self.slice_id} does not have all of its readings yet.")
+
+
+class OwnWork(Conflict):
+    """Nobody reviews or adjudicates what they drew themselves."""
+
+    code = "own-work"
+
+    def __init__(self, person: str) -> None:
+        self.person = person
+        super().__init__(f"{person!r} drew on this slice and cannot judge it.")
+
+
+class VersionSuperseded(Conflict):
+    """The version that was reviewed is not the current one."""
+
+    code = "version-superseded"
+
+    def __init__(self, version: object, current: object) -> None:
+        self.version, self.current = str(version), str(current)
+        super().__init__(f"Version {self.version} was superseded by {self.current}; look at that one.")
+
+
+class OtherSlice(InvalidInput):
+    """Two versions belong to different slices."""
+
+    code = "other-slice"
+
+    def __init__(self, version: object, other: object) -> None:
+        self.version, self.other = str(version), str(other)
+        super().__init__(f"Versions {self.version} and {self.other} are not of the same slice.")
+
+
+class DraftStale(PreconditionFailed):
+    """The draft was changed meanwhile, perhaps in another window."""
+
+    code = "draft-stale"
+
+    def __init__(self, current: str) -> None:
+        self.current = current
+        super().__init__(f"The draft has changed meanwhile; its current tag is {current}.")
+
+
+class DraftPreconditionMissing(PreconditionRequired):
+    """Whoever changes a draft must name the one that they change."""
+
+    code = "draft-precondition-missing"
+
+    def __init__(self) -> None:
+        super().__init__("There is a draft already: send If-Match with its ETag.")
+
+
 class AnnotationStale(PreconditionFailed):
     """The slice was annotated meanwhile."""
 

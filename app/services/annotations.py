@@ -8,21 +8,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, undefer
 
-from app.db.models import Annotation, AnnotationVersion, Project, Slice, Volume
+from app.db.models import Annotation, AnnotationVersion, Draft, Project, Slice, Volume
 from app.db.session import database_now
 from app.errors import (
     AnnotationStale,
     MaskIncomplete,
     MaskLengthWrong,
     NoAnnotationYet,
-    SliceLeasedElsewhere,
+    OwnWork,
+    ReadingsIncomplete,
+    RecordNotFound,
     SupervisionMismatch,
 )
-from app.names import UNLABELLED, AnnotationKind, Supervision, WebhookEvent
-from app.services import leases, rounds
+from app.names import UNLABELLED, AnnotationKind, Purpose, Supervision, WebhookEvent
+from app.services import assignments, rounds
 from app.services.lookup import find_row
 from app.services.projects import class_values
 from app.services.webhooks import announce
@@ -48,6 +50,9 @@ class Submission:
     expected_version: str  # tag of the current version, or NO_VERSION
     source: str = "annotator"
     lead_time_ms: int | None = None
+    purpose: Purpose = Purpose.ANNOTATE
+    origin_id: uuid.UUID | None = None  # the version that is repeated
+    prediction_id: uuid.UUID | None = None  # the prediction that was drawn over
 
 
 def submit_annotation(
@@ -60,28 +65,38 @@ def submit_annotation(
 ) -> AnnotationVersion:
     """Store a new version of a slice's mask (H, W) uint8; nothing is stored unless everything about it is right.
 
-    Raises MaskRefused (values, empty, incomplete), SupervisionMismatch, SliceLeasedElsewhere and AnnotationStale.
+    Where several people read the slice, a reader's version follows on their own, and they see no other until all are
+    in; the first reading is the current one until somebody adjudicates. Raises MaskRefused (values, empty,
+    incomplete), SupervisionMismatch, SliceLeasedElsewhere, ReadingsComplete, ReadingsIncomplete and AnnotationStale.
     """
-    _check_mask(project, mask, submission.kind)
-    # The slice's row is locked: of two submissions at once the second finds the first's version and is stale.
-    session.execute(select(Slice.id).where(Slice.id == slice_.id).with_for_update())
-    if leases.find_other_holder(session, slice_.id, submission.author) is not None:
-        raise SliceLeasedElsewhere(slice_.id)
+    check_mask(project, mask, submission.kind)
+    # The slice's row is locked: of two submissions at once the second finds the first's version and is stale. Rows
+    # that refer to the slice may be added meanwhile (key_share): a lease is being taken, perhaps.
+    session.execute(select(Slice.id).where(Slice.id == slice_.id).with_for_update(key_share=True))
     annotation = session.scalar(select(Annotation).where(Annotation.slice_id == slice_.id))
-    current = version_tag(annotation)
+    blind = slice_.id in assignments.blind_slices(session, project, [slice_.id])
+    _check_turn(session, slice_, submission, blind)
+    seat = assignments.find_seat(session, project, slice_.id, submission.author, submission.purpose)
+    base = visible_version(session, project, slice_, submission.author)
+    current = NO_VERSION if base is None else str(base.id)
     if submission.expected_version != current:
         raise AnnotationStale(current)
-    version = _append_version(session, blobs, project, slice_, annotation, mask, submission)
-    leases.mark_submitted(session, slice_.id)
-    rounds.mark_annotated(session, slice_.id)
+    version = _append_version(session, blobs, project, slice_, annotation, base, mask, submission, keep_head=blind)
+    session.execute(delete(Draft).where(Draft.slice_id == slice_.id, Draft.author == submission.author))
+    rounds.mark_annotated(session, project, slice_.id)
+    if seat is not None:
+        assignments.complete(session, project, seat)
     facts = {"slice_id": str(slice_.id), "version_id": str(version.id), "author": version.author}
     announce(session, project.id, WebhookEvent.ANNOTATION_SUBMITTED, facts)
     return version
 
 
-def version_tag(annotation: Annotation | None) -> str:
-    """The tag (without quotes) that an ETag carries: the id of the current version."""
-    return NO_VERSION if annotation is None else str(annotation.head_id)
+def visible_version(session: Session, project: Project, slice_: Slice, person: str) -> AnnotationVersion | None:
+    """The version that this person sees as the current one: their own while the slice is read blind."""
+    if assignments.blind_slices(session, project, [slice_.id]):
+        return assignments.latest_reading(session, slice_.id, person)
+    annotation = find_annotation(session, slice_)
+    return None if annotation is None else session.get_one(AnnotationVersion, annotation.head_id)
 
 
 def find_annotation(session: Session, slice_: Slice) -> Annotation | None:
@@ -89,12 +104,26 @@ def find_annotation(session: Session, slice_: Slice) -> Annotation | None:
     return session.scalar(select(Annotation).where(Annotation.slice_id == slice_.id))
 
 
-def current_version(session: Session, slice_: Slice) -> AnnotationVersion:
-    """The newest version of a slice's annotation; raises NoAnnotationYet."""
-    annotation = find_annotation(session, slice_)
-    if annotation is None:
+def current_version(session: Session, project: Project, slice_: Slice, person: str) -> AnnotationVersion:
+    """The version of a slice's annotation that this person sees; raises NoAnnotationYet."""
+    version = visible_version(session, project, slice_, person)
+    if version is None:
         raise NoAnnotationYet(slice_.id)
-    return session.get_one(AnnotationVersion, annotation.head_id)
+    return version
+
+
+def visible_tags(session: Session, slices: Sequence[Slice], person: str) -> dict[uuid.UUID, str]:
+    """Slice id -> version tag as this person sees it, for those of the slices (of one project) that have one."""
+    ids = [each.id for each in slices]
+    tags = annotated_slice_ids(session, ids)
+    if slices:
+        project = session.get_one(Project, slices[0].project_id)
+        for slice_id in assignments.blind_slices(session, project, ids):
+            own = assignments.latest_reading(session, slice_id, person)
+            tags.pop(slice_id, None)
+            if own is not None:
+                tags[slice_id] = str(own.id)
+    return tags
 
 
 def find_version(session: Session, reference: str) -> AnnotationVersion:
@@ -102,16 +131,29 @@ def find_version(session: Session, reference: str) -> AnnotationVersion:
     return find_row(session, AnnotationVersion, "annotation version", reference)
 
 
-def list_versions(session: Session, slice_: Slice) -> list[AnnotationVersion]:
-    """All versions of a slice's annotation, the oldest first."""
-    return list(
-        session.scalars(
-            select(AnnotationVersion)
-            .join(Annotation, Annotation.id == AnnotationVersion.annotation_id)
-            .where(Annotation.slice_id == slice_.id)
-            .order_by(AnnotationVersion.number)
-        )
+def find_visible_version(session: Session, reference: str, person: str) -> AnnotationVersion:
+    """The annotation version with this id; raises RecordNotFound, as for somebody's reading of a blindly read slice."""
+    version = find_version(session, reference)
+    annotation = session.get_one(Annotation, version.annotation_id)
+    project = session.get_one(Project, annotation.project_id)
+    blind = assignments.blind_slices(session, project, [annotation.slice_id])
+    if blind and version.author != person:
+        raise RecordNotFound("annotation version", reference)
+    return version
+
+
+def list_versions(session: Session, slice_: Slice, person: str) -> list[AnnotationVersion]:
+    """All versions of a slice's annotation that this person may see, the oldest first."""
+    project = session.get_one(Project, slice_.project_id)
+    query = (
+        select(AnnotationVersion)
+        .join(Annotation, Annotation.id == AnnotationVersion.annotation_id)
+        .where(Annotation.slice_id == slice_.id)
+        .order_by(AnnotationVersion.number)
     )
+    if assignments.blind_slices(session, project, [slice_.id]):
+        query = query.where(AnnotationVersion.author == person)
+    return list(session.scalars(query))
 
 
 def read_mask_body(session: Session, blobs: BlobStore, version_id: uuid.UUID) -> bytes:
@@ -174,13 +216,26 @@ def annotated_slice_ids(session: Session, slice_ids: Sequence[uuid.UUID]) -> dic
     return {slice_id: str(head_id) for slice_id, head_id in rows}
 
 
-def _check_mask(project: Project, mask: NDArray[np.uint8], kind: AnnotationKind) -> None:
+def check_mask(project: Project, mask: NDArray[np.uint8], kind: AnnotationKind, *, unfinished: bool = False) -> None:
+    """Refuse a mask (H, W) that the project cannot take; one that is `unfinished` may be empty or incomplete."""
     if project.supervision not in {Supervision.MIXED, kind}:
         raise SupervisionMismatch(kind, project.supervision)
     check_mask_values(mask, class_values(project))
+    if unfinished:
+        return
     check_mask_labelled(mask)
     if kind == AnnotationKind.FULL and (unlabelled := int((mask == UNLABELLED).sum())):
         raise MaskIncomplete(unlabelled)
+
+
+def _check_turn(session: Session, slice_: Slice, submission: Submission, blind: bool) -> None:
+    if submission.purpose == Purpose.ANNOTATE:
+        return
+    if blind:
+        raise ReadingsIncomplete(slice_.id)
+    readers = {each.author for each in assignments.latest_readings(session, slice_.id)}
+    if submission.author in readers:
+        raise OwnWork(submission.author)
 
 
 def _append_version(
@@ -189,27 +244,34 @@ def _append_version(
     project: Project,
     slice_: Slice,
     annotation: Annotation | None,
+    base: AnnotationVersion | None,
     mask: NDArray[np.uint8],
     submission: Submission,
+    *,
+    keep_head: bool,
 ) -> AnnotationVersion:
     now = database_now(session)
+    number = 1
     if annotation is None:
         annotation = Annotation(project_id=project.id, slice_id=slice_.id, head_id=uuid.UUID(int=0), updated_at=now)
         session.add(annotation)
         session.flush()
-        number, parent = 1, None
+        keep_head = False
     else:
-        head = session.get_one(AnnotationVersion, annotation.head_id)
-        number, parent = head.number + 1, head.id
+        numbers = select(func.max(AnnotationVersion.number)).where(AnnotationVersion.annotation_id == annotation.id)
+        number = session.scalars(numbers).one() + 1
     body = encode_mask(mask)
     small = len(body) <= _ROW_LIMIT_BYTES
     version = AnnotationVersion(
         annotation_id=annotation.id,
         number=number,
-        parent_id=parent,
+        parent_id=None if base is None else base.id,
         kind=submission.kind,
         author=submission.author,
         source=submission.source,
+        purpose=submission.purpose,
+        origin_id=submission.origin_id,
+        prediction_id=submission.prediction_id,
         lead_time_ms=submission.lead_time_ms,
         pixel_counts={str(value): count for value, count in count_mask_values(mask).items()},
         mask=body if small else None,
@@ -218,7 +280,8 @@ def _append_version(
     )
     session.add(version)
     session.flush()
-    annotation.head_id = version.id
+    if not keep_head or (base is not None and annotation.head_id == base.id):
+        annotation.head_id = version.id
     annotation.updated_at = now
     session.flush()
     return version

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db.models import Annotation, AnnotationVersion, Pick, Project, Slice
-from app.names import AnnotationKind, RoundState, Supervision
+from app.db.models import AnnotationVersion, Assignment, Project, Slice
+from app.names import AnnotationKind, Purpose, RoundState, Supervision
 from app.services import annotations as slice_annotations
-from app.services import leases, rounds
+from app.services import assignments, leases, rounds
 from app.services.ground_truth import read_ground_truth
 from app.storage.blobs import BlobStore
 
@@ -35,21 +35,23 @@ def annotate_proposed_slices(
     if latest is None or latest.state != RoundState.ANNOTATING:
         return []
     wanted = kind or _default_kind(project)
-    waiting = session.execute(
-        select(Pick, Slice)
-        .join(Slice, Pick.slice_id == Slice.id)
-        .outerjoin(Annotation, Annotation.slice_id == Slice.id)
-        .where(Pick.round_id == latest.id, ~Pick.annotated)
-        .order_by(Pick.order)
+    waiting = session.scalars(
+        select(Slice)
+        .join(Assignment, Assignment.slice_id == Slice.id)
+        .where(Assignment.round_id == latest.id, Assignment.purpose == Purpose.ANNOTATE, ~Assignment.done)
+        .order_by(Assignment.order, Assignment.seat)
     ).all()
     masks: dict[uuid.UUID, NDArray[np.uint8]] = {}
     versions = []
-    for _, slice_ in waiting:
+    for slice_ in dict.fromkeys(waiting):
         if leases.find_other_holder(session, slice_.id, ORACLE) is not None:
             continue
+        if project.overlap > 1 and assignments.latest_reading(session, slice_.id, ORACLE) is not None:
+            continue  # it is one reader, and the other readings are other people's
         if slice_.volume_id not in masks:
             masks[slice_.volume_id] = read_ground_truth(session, blobs, slice_.volume, wanted)
-        head = slice_annotations.version_tag(slice_annotations.find_annotation(session, slice_))
+        base = slice_annotations.visible_version(session, project, slice_, ORACLE)
+        head = slice_annotations.NO_VERSION if base is None else str(base.id)
         submission = slice_annotations.Submission(wanted, ORACLE, expected_version=head, source=ORACLE)
         mask = masks[slice_.volume_id][slice_.index]
         versions.append(slice_annotations.submit_annotation(session, blobs, project, slice_, mask, submission))

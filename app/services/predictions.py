@@ -10,8 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.models import Job, Prediction, Project, Round, Slice, Volume
+from app.errors import RecordNotFound
 from app.names import JobKind, Split
 from app.services.jobs import queue_job
+from app.services.lookup import find_row
 from app.services.models import pinned_round_id, version_in_use
 from app.services.volumes import list_volumes
 from app.storage.blobs import BlobStore
@@ -78,3 +80,11 @@ def read_uncertainty_body(blobs: BlobStore, prediction: Prediction, slice_: Slic
         tuple(prediction.uncertainty_offsets),
     )
     return read_plane_body(blobs, pack, slice_.index)
+
+
+def find_prediction(session: Session, slice_: Slice, reference: str) -> Prediction:
+    """The prediction with this id, if it is one of the slice's volume; raises RecordNotFound."""
+    found = find_row(session, Prediction, "prediction", reference)
+    if found.volume_id != slice_.volume_id:
+        raise RecordNotFound("prediction of this slice", reference)
+    return found

@@ -23,6 +23,7 @@ from app.errors import (
 from app.names import STRATEGIES, UNLABELLED, Split, Supervision
 from app.protocols import resolve_protocol
 
+READERS_AT_MOST = 10
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,98}[a-z0-9]|[a-z0-9]")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
@@ -51,6 +52,9 @@ class ProjectDraft:
     overrides: dict[str, Any] = field(default_factory=dict)
     auto_train: bool = True
     auto_propose: bool = False
+    overlap: int = 1
+    adjudicate: bool = False
+    review_percent: float = 0.0
 
 
 def create_project(session: Session, draft: ProjectDraft) -> Project:
@@ -63,6 +67,10 @@ def create_project(session: Session, draft: ProjectDraft) -> Project:
         raise UnknownStrategy(draft.strategy, sorted(STRATEGIES))
     if not 0 <= draft.seed < 2**31:
         raise ProjectSettingRefused("seed", "between 0 and 2147483647", draft.seed)
+    if not 1 <= draft.overlap <= READERS_AT_MOST:
+        raise ProjectSettingRefused("overlap", f"between 1 and {READERS_AT_MOST} readers a slice", draft.overlap)
+    if not 0 <= draft.review_percent <= 100:
+        raise ProjectSettingRefused("review_percent", "between 0 and 100", draft.review_percent)
     _check_label_schema(draft.label_schema)
     _check_budgets(draft.budgets)
     protocol = resolve_protocol(draft.preset, draft.overrides)
@@ -79,6 +87,9 @@ def create_project(session: Session, draft: ProjectDraft) -> Project:
         protocol=protocol.as_json(),
         auto_train=draft.auto_train,
         auto_propose=draft.auto_propose,
+        overlap=draft.overlap,
+        adjudicate=draft.adjudicate,
+        review_percent=draft.review_percent,
     )
     session.add(project)
     session.flush()

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, select, union
+from sqlalchemy import Select, delete, func, or_, select, union, update
 from sqlalchemy.orm import Session
 
 from app.db.models import (
     Annotation,
     AnnotationVersion,
+    Assignment,
     Metric,
     Model,
     Patient,
@@ -32,6 +33,9 @@ from app.names import STRATEGIES, AnnotationKind, JobKind, ModelKind, Need, Roun
 from app.services.jobs import queue_job
 from app.services.lookup import find_row
 from app.services.webhooks import announce
+
+_MANY = 256
+"""With so many assignments open none of the transactions now at work can be finishing the last: they are fewer."""
 
 _OPEN = (RoundState.PROPOSING, RoundState.ANNOTATING, RoundState.TRAINING, RoundState.EVALUATING)
 
@@ -58,6 +62,7 @@ class PoolSlice:
     index: int
     annotated: bool
     proposed: bool
+    excluded: bool
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,7 @@ def open_round(session: Session, project: Project, budget_percent: float | None 
     if latest is not None and latest.state in _OPEN:
         raise RoundOpen(latest.number, latest.state)
     percent = budget_percent if budget_percent is not None else next_budget(session, project)
-    pool, known = _count_pool(session, project)
-    percent, target = _target(project, percent, pool, known)
+    percent, target = _target(project, percent, _count_pool(session, project))
     opened = Round(
         project_id=project.id,
         number=1 if latest is None else latest.number + 1,
@@ -135,6 +139,7 @@ def list_pool(session: Session, project: Project) -> list[PoolSlice]:
     """All train slices, ordered by patient, volume name and index, so that the order is the same on every engine."""
     rows = session.execute(
         select(Slice.id, Slice.volume_id, Patient.id, Patient.code, Slice.index, Annotation.id, Pick.id)
+        .add_columns(Slice.excluded)
         .join(Volume, Slice.volume_id == Volume.id)
         .join(Patient, Volume.patient_id == Patient.id)
         .outerjoin(Annotation, Annotation.slice_id == Slice.id)
@@ -143,10 +148,10 @@ def list_pool(session: Session, project: Project) -> list[PoolSlice]:
         .add_columns(Volume.name)
     ).all()
     # Sorted here: collations differ between databases, and the picks must not.
-    ordered = sorted(rows, key=lambda row: (row[3], row[7], row[4]))
+    ordered = sorted(rows, key=lambda row: (row[3], row[8], row[4]))
     return [
-        PoolSlice(slice_id, volume_id, patient_id, code, index, annotation is not None, pick is not None)
-        for slice_id, volume_id, patient_id, code, index, annotation, pick, _ in ordered
+        PoolSlice(slice_id, volume_id, patient_id, code, index, annotation is not None, pick is not None, excluded)
+        for slice_id, volume_id, patient_id, code, index, annotation, pick, excluded, _ in ordered
     ]
 
 
@@ -183,31 +188,56 @@ def record_picks(session: Session, round_: Round, picks: Sequence[ProposedPick],
         )
         for order, pick in enumerate(picks, start=1)
     )
+    session.flush()
+    project = session.get_one(Project, round_.project_id)
+    session.add_all(
+        Assignment(project_id=round_.project_id, round_id=round_.id, slice_id=pick.slice_id, order=order, seat=seat)
+        for order, pick in enumerate(picks, start=1)
+        for seat in range(1, project.overlap + 1)
+    )
     round_.cover_radius = cover_radius
     round_.state = RoundState.ANNOTATING
     session.flush()
     _announce(session, round_, WebhookEvent.ROUND_PROPOSED, {"picks": len(picks)})
 
 
-def mark_annotated(session: Session, slice_id: uuid.UUID) -> None:
-    """Note that a slice has an annotation now; the last one of a round begins its training."""
-    pick = session.scalar(select(Pick).where(Pick.slice_id == slice_id))
-    if pick is None:
+def mark_annotated(session: Session, project: Project, slice_id: uuid.UUID) -> None:
+    """Note on a slice's pick that it has an annotation now."""
+    session.execute(
+        update(Pick)
+        .where(Pick.project_id == project.id, Pick.slice_id == slice_id, ~Pick.annotated)
+        .values(annotated=True)
+    )
+
+
+def close_annotation(session: Session, round_id: uuid.UUID) -> None:
+    """Begin the training of a round when nothing is left to do with its slices; call it when one is settled.
+
+    Where every slice was excluded there is nothing to learn from: the round closes, the next one makes up for it.
+    """
+    still_open = select(Assignment.id).where(Assignment.round_id == round_id, ~Assignment.done).limit(_MANY)
+    if len(session.scalars(still_open).all()) == _MANY:
         return
-    pick.annotated = True
-    session.flush()
     # Locked before counting: of two people who submit the last two slices at once, the second must see the first's.
-    round_ = session.scalars(select(Round).where(Round.id == pick.round_id).with_for_update()).one()
-    if round_.state == RoundState.ANNOTATING and count_open_picks(session, round_) == 0:
-        project = session.get_one(Project, round_.project_id)
-        if project.auto_train:
-            begin_training(session, round_)
+    round_ = session.scalars(
+        select(Round)
+        .where(Round.id == round_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    ).one()
+    if round_.state != RoundState.ANNOTATING or count_open_picks(session, round_):
+        return
+    project = session.get_one(Project, round_.project_id)
+    if not training_set(session, round_):
+        _close(session, project, round_)
+    elif project.auto_train:
+        begin_training(session, round_)
 
 
 def count_open_picks(session: Session, round_: Round) -> int:
-    """How many picks of the round still wait for an annotation."""
+    """How many slices of the round wait for somebody: a reader, an adjudicator or a reviewer."""
     return session.scalars(
-        select(func.count()).select_from(Pick).where(Pick.round_id == round_.id, ~Pick.annotated)
+        select(func.count(Assignment.slice_id.distinct())).where(Assignment.round_id == round_.id, ~Assignment.done)
     ).one()
 
 
@@ -264,13 +294,16 @@ def record_evaluation(
     session.execute(delete(Metric).where(Metric.round_id == round_.id))
     session.add_all(metrics)
     round_.summary = summary
+    return _close(session, session.get_one(Project, round_.project_id), round_)
+
+
+def _close(session: Session, project: Project, round_: Round) -> Round | None:
     round_.state = RoundState.CLOSED
     round_.closed_at = database_now(session)
     session.flush()
-    _announce(session, round_, WebhookEvent.ROUND_CLOSED, {"dice": summary.get("dice")})
-    project = session.get_one(Project, round_.project_id)
-    pool, known = _count_pool(session, project)
-    if not project.auto_propose or next_budget(session, project) is None or known >= pool:
+    _announce(session, round_, WebhookEvent.ROUND_CLOSED, {"dice": round_.summary.get("dice")})
+    pool = _count_pool(session, project)
+    if not project.auto_propose or next_budget(session, project) is None or pool.known >= pool.usable:
         return None
     return open_round(session, project)
 
@@ -279,35 +312,44 @@ def _announce(session: Session, round_: Round, event: WebhookEvent, facts: dict[
     announce(session, round_.project_id, event, {"round_id": str(round_.id), "number": round_.number, **facts})
 
 
-def _target(project: Project, percent: float | None, pool: int, known: int) -> tuple[float, int]:
-    if pool == 0:
+def _target(project: Project, percent: float | None, pool: _Pool) -> tuple[float, int]:
+    if pool.slices == 0:
         raise NothingLeft(f"project {project.slug!r} has no slices of train patients")
-    if known >= pool:
-        raise NothingLeft(f"all {pool} train slices are annotated or proposed")
+    if pool.known >= pool.usable:
+        raise NothingLeft(f"all {pool.usable} train slices that are not excluded are annotated or proposed")
     if percent is None:
         raise NothingLeft("the last budget of the project is reached")
     if not 0 < percent <= 100:
         raise BudgetRefused(f"a budget is more than 0 and at most 100 percent, not {percent:g}")
-    target = count_at_budget(pool, percent)
-    if target <= known:
-        raise BudgetRefused(f"{percent:g} % are {target} slices, and {known} are annotated or proposed already")
+    target = min(count_at_budget(pool.slices, percent), pool.usable)
+    if target <= pool.known:
+        raise BudgetRefused(f"{percent:g} % are {target} slices, and {pool.known} are annotated or proposed already")
     return percent, target
 
 
-def _count_pool(session: Session, project: Project) -> tuple[int, int]:
-    """(train slices, those of them that are annotated or proposed)."""
+@dataclass(frozen=True)
+class _Pool:
+    """Train slices; those that are not excluded (what was annotated counts as usable); those annotated or proposed."""
+
+    slices: int
+    usable: int
+    known: int
+
+
+def _count_pool(session: Session, project: Project) -> _Pool:
     train = (
-        select(Slice.id)
+        select(Slice.id, Slice.excluded)
         .join(Volume, Slice.volume_id == Volume.id)
         .join(Patient, Volume.patient_id == Patient.id)
         .where(Slice.project_id == project.id, Patient.split == Split.TRAIN)
     )
-    touched = union(
-        select(Pick.slice_id).where(Pick.project_id == project.id),
-        select(Annotation.slice_id).where(Annotation.project_id == project.id),
-    ).subquery()
-    pool = session.scalars(select(func.count()).select_from(train.subquery())).one()
-    known = session.scalars(
-        select(func.count()).select_from(train.where(Slice.id.in_(select(touched.c.slice_id))).subquery())
-    ).one()
-    return pool, known
+    annotated = select(Annotation.slice_id).where(Annotation.project_id == project.id)
+    proposed = select(Pick.slice_id).where(Pick.project_id == project.id)
+    fit = train.where(or_(~Slice.excluded, Slice.id.in_(annotated)))
+    touched = union(proposed, annotated).subquery()
+    known = fit.where(Slice.id.in_(select(touched.c.slice_id)))
+
+    def count(query: Select[uuid.UUID, bool]) -> int:
+        return session.scalars(select(func.count()).select_from(query.subquery())).one()
+
+    return _Pool(count(train), count(fit), count(known))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from sqlalchemy import update
 
-from app.db.models import Lease, Pick
+from app.db.models import Assignment, Lease
 from app.formats.nifti import read_nifti
 from app.outbox import SilentBell, unit_of_work
 from tests.api.conftest import Service, on_sqlite, packed
@@ -145,7 +145,7 @@ def test_an_expired_lease_frees_its_slice_but_a_late_submission_is_taken(
     with unit_of_work(service.database, SilentBell()) as session:
         past = session.get_one(Lease, uuid.UUID(anna["id"])).until - timedelta(days=1)
         session.execute(update(Lease).values(until=past))
-        session.execute(update(Pick).where(Pick.leased_until.is_not(None)).values(leased_until=past))
+        session.execute(update(Assignment).where(Assignment.leased_until.is_not(None)).values(leased_until=past))
     body, headers = packed(np.zeros((40, 48), np.uint8)), {"If-Match": '"0"'}
     bert = service.client.post("/v1/projects/hearts/leases", {"annotator": "bert"})["items"][0]
     assert bert["slice"]["id"] == anna["slice"]["id"]

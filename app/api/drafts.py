@@ -1,0 +1,78 @@
+"""Routes of drafts: unfinished work, kept while the annotator works and after any expiry."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from app.api.deps import Body, Reading, TakesGzip, TheHouse, Writing
+from app.api.leases import lease_clocks
+from app.api.masks import Annotator, IfMatch, LeadTime, MaskFormat, MaskType, mask_answer, plain_tag, read_mask
+from app.api.schemas import DraftWire
+from app.db.models import Project
+from app.names import AnnotationKind
+from app.services import annotations as slice_annotations
+from app.services import drafts, volumes
+from app.services.drafts import Sketch
+
+router = APIRouter(prefix="/v1", tags=["annotations"])
+
+
+@router.put("/slices/{slice_}/draft")
+def save_draft(
+    slice_: str,
+    house: TheHouse,
+    session: Writing,
+    body: Body,
+    response: Response,
+    kind: AnnotationKind,
+    annotator: Annotator = "local",
+    lead_time_ms: LeadTime = None,
+    if_match: IfMatch = None,
+    content_type: MaskType = "application/octet-stream",
+) -> DraftWire:
+    """Keep unfinished work, empty if need be; from the second time on If-Match names the draft that it follows on.
+
+    It moves the idle clock of the lease. `held: false` says that the slice is not yours any more; the draft is kept.
+    """
+    found = volumes.find_slice(session, slice_)
+    project = session.get_one(Project, found.project_id)
+    mask = read_mask(body, content_type, project, found)
+    base = slice_annotations.visible_version(session, project, found, annotator)
+    sketch = Sketch(kind, annotator, slice_annotations.NO_VERSION if base is None else str(base.id), lead_time_ms)
+    draft, held = drafts.save_draft(session, project, found, mask, sketch, plain_tag(if_match), lease_clocks(house))
+    response.headers["ETag"] = f'"{draft.tag}"'
+    return DraftWire(
+        slice_id=draft.slice_id,
+        annotator=draft.author,
+        tag=draft.tag,
+        kind=kind,
+        base_version=draft.base_version,
+        lead_time_ms=draft.lead_time_ms,
+        updated_at=draft.updated_at,
+        held=held,
+    )
+
+
+@router.get("/slices/{slice_}/draft", response_class=Response)
+def read_draft(
+    slice_: str,
+    session: Reading,
+    takes_gzip: TakesGzip,
+    annotator: Annotator = "local",
+    format: MaskFormat = "raw",  # noqa: A002 - the word of the URL
+) -> Response:
+    """One's own draft of the slice, or 204; X-Base-Version is the annotation that it was drawn over."""
+    found = volumes.find_slice(session, slice_)
+    draft = drafts.find_draft(session, found, annotator)
+    if draft is None:
+        return Response(status_code=204)
+    headers = {"ETag": f'"{draft.tag}"', "X-Kind": draft.kind, "X-Base-Version": draft.base_version}
+    if draft.lead_time_ms is not None:
+        headers["X-Lead-Time-Ms"] = str(draft.lead_time_ms)
+    return mask_answer(session, found, draft.mask, format, takes_gzip, headers)
+
+
+@router.delete("/slices/{slice_}/draft", status_code=204)
+def drop_draft(slice_: str, session: Writing, annotator: Annotator = "local", if_match: IfMatch = None) -> None:
+    """Discard one's own draft."""
+    drafts.drop_draft(session, volumes.find_slice(session, slice_), annotator, plain_tag(if_match))

@@ -1,0 +1,208 @@
+"""Assignments: the queue of what people are to do, and what follows when one of them is done.
+
+    picked ── annotate (seats 1 to n) ──> [adjudicate, where readings differ] ──> [review, a share] ──> settled
+                  ▲                              ▲                                      │
+                  └────── one reader ────────────┴────── several readers ──── reject ───┘
+
+The two stages in brackets are settings of the project. An excluded slice leaves the queue at any stage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.db.models import Annotation, AnnotationVersion, Assignment, Lease, Pick, Project, Slice
+from app.db.session import database_now
+from app.errors import ReadingsComplete, SliceLeasedElsewhere
+from app.names import LeaseState, Purpose
+from app.services import rounds
+
+
+def find_seat(
+    session: Session, project: Project, slice_id: uuid.UUID, person: str, purpose: Purpose
+) -> Assignment | None:
+    """The assignment that a submission of this person fulfils; None where it only corrects what is there.
+
+    One's own lease comes first, even one that has expired while nobody else took the slice. Raises
+    SliceLeasedElsewhere while others hold what is open, ReadingsComplete when a blind reading comes too late.
+    """
+    now = database_now(session)
+    seats = _lock_open_seats(session, slice_id)
+    wanted = [seat for seat in seats if seat.purpose == purpose]
+    several = project.overlap > 1 and purpose == Purpose.ANNOTATE
+    if several and not wanted and _was_assigned(session, slice_id):
+        raise ReadingsComplete(slice_id)
+    active = select(Lease.assignment_id, Lease.holder).where(
+        Lease.assignment_id.in_([seat.id for seat in seats]), Lease.state == LeaseState.ACTIVE
+    )
+    holders = {row[0]: row[1] for row in session.execute(active)} if seats else {}
+    mine = next((seat for seat in wanted if holders.get(seat.id) == person), None)
+    if mine is not None:
+        return mine
+    if several and latest_reading(session, slice_id, person) is not None:
+        return None
+    free = next((seat for seat in wanted if not _is_held(seat, now)), None)
+    taken = any(_is_held(seat, now) for seat in (wanted if several else seats) if holders.get(seat.id) != person)
+    if taken and not (several and free is not None):
+        raise SliceLeasedElsewhere(slice_id)
+    return free
+
+
+def complete(session: Session, project: Project, assignment: Assignment) -> None:
+    """Note that an assignment is done, end its lease, and open what comes next; the last one of a round trains it."""
+    _finish(session, assignment)
+    if has_open_seat(session, assignment.slice_id):
+        return
+    following = _next_stage(session, project, assignment)
+    if following is not None:
+        reopen(session, assignment, following)
+        return
+    rounds.close_annotation(session, assignment.round_id)
+
+
+def reopen(session: Session, model: Assignment, purpose: Purpose) -> Assignment:
+    """Open the first seat of a stage, again if it was done once, at the pick's old place in the queue."""
+    seat = session.scalar(
+        select(Assignment).where(
+            Assignment.slice_id == model.slice_id, Assignment.purpose == purpose, Assignment.seat == 1
+        )
+    )
+    if seat is None:
+        seat = Assignment(
+            project_id=model.project_id,
+            round_id=model.round_id,
+            slice_id=model.slice_id,
+            order=model.order,
+            purpose=purpose,
+            seat=1,
+        )
+        session.add(seat)
+    seat.done = False
+    seat.leased_until = None
+    session.flush()
+    return seat
+
+
+def reject(session: Session, project: Project, slice_id: uuid.UUID) -> None:
+    """Send a slice back to where its annotation came from: its reader, or the adjudicator of several."""
+    model = session.scalars(select(Assignment).where(Assignment.slice_id == slice_id).limit(1)).first()
+    if model is None:
+        return  # never picked, so there is no queue to send it to
+    reopen(session, model, Purpose.ANNOTATE if project.overlap == 1 else Purpose.ADJUDICATE)
+    # The row of its review says that it was reviewed once, and so will be again.
+    _finish(session, reopen(session, model, Purpose.REVIEW))
+
+
+def exclude_slice(session: Session, slice_id: uuid.UUID) -> None:
+    """Take a slice out of the queue and of every later selection; what was submitted stays and is learned from."""
+    session.execute(update(Slice).where(Slice.id == slice_id).values(excluded=True))
+    seats = _lock_open_seats(session, slice_id)
+    for seat in seats:
+        _finish(session, seat)
+    if seats:
+        rounds.close_annotation(session, seats[0].round_id)
+
+
+def has_open_seat(session: Session, slice_id: uuid.UUID) -> bool:
+    """Whether anything is still to be done with a slice."""
+    query = select(Assignment.id).where(Assignment.slice_id == slice_id, ~Assignment.done)
+    return session.scalars(query.limit(1)).first() is not None
+
+
+def blind_slices(session: Session, project: Project, slice_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of the slices whose readings are not complete, so that each reader may see only their own."""
+    if project.overlap == 1 or not slice_ids:
+        return set()
+    return set(
+        session.scalars(
+            select(Assignment.slice_id).where(
+                Assignment.slice_id.in_(slice_ids), Assignment.purpose == Purpose.ANNOTATE, ~Assignment.done
+            )
+        )
+    )
+
+
+def latest_reading(session: Session, slice_id: uuid.UUID, person: str) -> AnnotationVersion | None:
+    """The newest version that this person drew as a reader of the slice."""
+    return session.scalars(
+        select(AnnotationVersion)
+        .join(Annotation, AnnotationVersion.annotation_id == Annotation.id)
+        .where(
+            Annotation.slice_id == slice_id,
+            AnnotationVersion.author == person,
+            AnnotationVersion.purpose == Purpose.ANNOTATE,
+        )
+        .order_by(AnnotationVersion.number.desc())
+        .limit(1)
+    ).first()
+
+
+def latest_readings(session: Session, slice_id: uuid.UUID) -> list[AnnotationVersion]:
+    """Each reader's newest version, in the order in which they first submitted."""
+    versions = session.scalars(
+        select(AnnotationVersion)
+        .join(Annotation, AnnotationVersion.annotation_id == Annotation.id)
+        .where(Annotation.slice_id == slice_id, AnnotationVersion.purpose == Purpose.ANNOTATE)
+        .order_by(AnnotationVersion.number)
+    )
+    return list({version.author: version for version in versions}.values())
+
+
+def _finish(session: Session, assignment: Assignment) -> None:
+    assignment.done = True
+    assignment.leased_until = None
+    session.flush()
+    session.execute(
+        update(Lease)
+        .where(Lease.assignment_id == assignment.id, Lease.state == LeaseState.ACTIVE)
+        .values(state=LeaseState.SUBMITTED)
+    )
+
+
+def _lock_open_seats(session: Session, slice_id: uuid.UUID) -> list[Assignment]:
+    return list(
+        session.scalars(
+            select(Assignment)
+            .where(Assignment.slice_id == slice_id, ~Assignment.done)
+            .order_by(Assignment.purpose, Assignment.seat)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        )
+    )
+
+
+def _is_held(seat: Assignment, now: datetime) -> bool:
+    return seat.leased_until is not None and seat.leased_until > now
+
+
+def _was_assigned(session: Session, slice_id: uuid.UUID) -> bool:
+    return session.scalars(select(Assignment.id).where(Assignment.slice_id == slice_id).limit(1)).first() is not None
+
+
+def _next_stage(session: Session, project: Project, done: Assignment) -> Purpose | None:
+    if done.purpose == Purpose.ANNOTATE and project.overlap > 1 and project.adjudicate:
+        readings = latest_readings(session, done.slice_id)
+        # Equal masks are stored as equal bytes.
+        if len({(each.kind, each.mask or each.mask_key) for each in readings}) > 1:
+            return Purpose.ADJUDICATE
+    if done.purpose != Purpose.REVIEW and _is_to_be_reviewed(session, project, done):
+        return Purpose.REVIEW
+    return None
+
+
+def _is_to_be_reviewed(session: Session, project: Project, done: Assignment) -> bool:
+    if project.review_percent <= 0:
+        return False
+    reviewed = select(Assignment.id).where(Assignment.slice_id == done.slice_id, Assignment.purpose == Purpose.REVIEW)
+    if session.scalar(reviewed) is not None:
+        return True  # it was sent back: it is looked at again
+    # Drawn from the slice's place, not from a generator: whoever asks, and whenever, the sample is the same.
+    seed = session.scalar(select(Pick.seed).where(Pick.slice_id == done.slice_id))
+    digest = hashlib.sha256(f"{seed} {done.slice_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 * 100 < project.review_percent
