@@ -104,6 +104,7 @@ def import_dataset(
     url: Url = "",
 ) -> None:
     """Take a data set into a project."""
+    from app.datasets.published import differences
     from app.datasets.registry import list_dataset
     from app.datasets.upload import Privacy
     from app.formats.deidentify import PROFILE, removed_words
@@ -134,7 +135,8 @@ def import_dataset(
         out.print(
             f"{split}: {counts['patients']} patients, {counts['volumes']} volumes, {found['slices'][split]} slices"
         )
-    for remark in listing.remarks:
+    counted = {split: {**counts, "slices": found["slices"][split]} for split, counts in listing.counts().items()}
+    for remark in (*listing.remarks, *differences(name, counted)):
         out.print(f"note: {remark}")
     for problem in listing.problems:
         out.print(f"left out: {problem.name}: {problem.reason}")

@@ -28,10 +28,18 @@ def list_dicom(
     `key` makes the pseudonyms; without one they are other ones at each call. Classes are the segments found, by their
     labels. Raises `DatasetUnreadable` where there is no DICOM image.
     """
+    listing = list_any_dicom(path, seed=seed, fractions=fractions, key=key)
+    if not listing.volumes:
+        raise DatasetUnreadable("dicom", str(path), "it holds no DICOM image")
+    return listing
+
+
+def list_any_dicom(
+    path: Path, *, seed: int = 0, fractions: tuple[float, float, float] = FRACTIONS, key: bytes = b""
+) -> DatasetListing:
+    """As `list_dicom`, but where there is no image the listing holds only what stands in the way of each file."""
     key = key or secrets.token_bytes(32)
     volumes, refused = find_dicom_volumes(path)
-    if not volumes:
-        raise DatasetUnreadable("dicom", str(path), "it holds no DICOM image")
     segmentations, problems = _find_segmentations(path, refused)
     classes, numbering = _number_segments(segmentations)
     labels: dict[int, list[SegmentationSource]] = {}

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from app.datasets.dicom import list_dicom
-from app.datasets.folder import list_folder
+from app.datasets.decathlon import list_decathlon
+from app.datasets.dicom import list_any_dicom
 from app.datasets.pictures import is_hidden, is_picture, list_pictures
 from app.datasets.records import DatasetListing, LabelClass, Problem, VolumeSource, suggest_class
 from app.datasets.splits import FRACTIONS, draw_splits, read_split_lists
@@ -63,11 +63,14 @@ def list_mixed(
     found: list[DatasetListing] = []
     problems: list[Problem] = []
     if named:
-        found.append(_listed(lambda: list_folder(path, seed=seed, fractions=fractions, name="mixed"), problems))
+        try:
+            found.append(list_decathlon(path, seed=seed, fractions=fractions, name="mixed"))
+        except DatasetUnreadable as refusal:
+            problems.append(Problem(named[0].name, refusal.reason))
     pictures, picture_problems = list_pictures(path)
     rest = _rest(seen, named)
     if rest:
-        found.append(_listed(lambda: list_dicom(path, seed=seed, fractions=fractions, key=key), []))
+        found.append(list_any_dicom(path, seed=seed, fractions=fractions, key=key))
     volumes = [*_placed(path, pictures, seed, fractions), *(volume for each in found for volume in each.volumes)]
     problems += picture_problems
     problems += _distinct(found, path, rest, taken=_dicom_files(volumes))
@@ -75,16 +78,9 @@ def list_mixed(
         reasons = "; ".join(f"{problem.name}: {problem.reason}" for problem in problems[:12]) or "it is empty"
         raise DatasetUnreadable("mixed", path.name, f"it holds no image that can be taken in ({reasons})")
     hidden = len(files) - len(seen)
-    remarks = (f"{hidden} hidden files were passed over",) if hidden else ()
+    remarks: tuple[str, ...] = (f"{hidden} hidden files were passed over",) if hidden else ()
+    remarks += tuple(remark for each in found for remark in each.remarks)
     return DatasetListing("mixed", _classes(found, pictures), tuple(volumes), tuple(problems), remarks)
-
-
-def _listed(lister: Callable[[], DatasetListing], problems: list[Problem]) -> DatasetListing:
-    try:
-        return lister()
-    except DatasetUnreadable as refusal:
-        problems.append(Problem("3-D files", refusal.reason))
-        return DatasetListing("none", (), ())
 
 
 def _rest(seen: Iterable[Path], named: Iterable[Path]) -> list[Path]:
@@ -116,6 +112,8 @@ def _reason(file: Path, dicom_reason: str) -> str:
     lower = file.name.lower()
     if lower.endswith(_VIDEOS):
         return "it is a video: give its frames as numbered pictures in a folder"
+    if lower.endswith((".hdr", ".img")):
+        return "it is half of an Analyze or two-file NIfTI image: convert it into one .nii file"
     if lower.endswith(_ARCHIVES):
         return "it is an archive within the upload: give its files themselves"
     if not dicom_reason or "no sound DICOM file" in dicom_reason:

@@ -9,6 +9,7 @@ from app.datasets.acdc import list_acdc
 from app.datasets.acdc_h5 import list_acdc_h5
 from app.datasets.chaos import list_chaos_ct, list_chaos_mr
 from app.datasets.davis import list_davis
+from app.datasets.decathlon import list_decathlon
 from app.datasets.dicom import list_dicom
 from app.datasets.folder import list_folder
 from app.datasets.mixed import list_mixed
@@ -27,9 +28,7 @@ _IMPORTERS: dict[str, Callable[[Path, int, Fractions, bytes], DatasetListing]] =
     "chaos": lambda path, _seed, _fractions, _key: list_chaos_ct(path),
     "chaos-mr": lambda path, seed, fractions, _key: list_chaos_mr(path, seed=seed, fractions=fractions),
     "davis": lambda path, _seed, _fractions, _key: list_davis(path),
-    "decathlon": lambda path, seed, fractions, _key: list_folder(
-        path, seed=seed, fractions=fractions, name="decathlon"
-    ),
+    "decathlon": lambda path, seed, fractions, _key: list_decathlon(path, seed=seed, fractions=fractions),
     "dicom": lambda path, seed, fractions, key: list_dicom(path, seed=seed, fractions=fractions, key=key),
     "mixed": lambda path, seed, fractions, key: list_mixed(path, seed=seed, fractions=fractions, key=key),
     "mscmr": lambda path, _seed, _fractions, _key: list_mscmr(path),

@@ -86,7 +86,8 @@ def prepare_upload(
     Raises the image and mask errors of the volume's format.
     """
     paths = (volume.image, volume.full_mask, volume.scribble_mask)
-    if all(path is None or path.name.lower().endswith(_NIFTI_SUFFIXES) for path in paths):
+    plain = all(path is None or path.name.lower().endswith(_NIFTI_SUFFIXES) for path in paths)
+    if plain and not volume.part:
         image, full, scribble = (None if path is None else _as_it_is(path) for path in paths)
         assert image is not None
         return PreparedVolume(image, full, scribble, None, volume.unlabelled_value, volume.mask_values, axis, ())

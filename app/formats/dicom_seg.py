@@ -68,7 +68,9 @@ def is_segmentation(path: Path) -> bool:
 
     try:
         return path.is_file() and is_dicom(path) and str(read_dataset(path, pixels=False).get("Modality", "")) == "SEG"
-    except (NotAnImage, OSError):
+    except NotAnImage:
+        return False
+    except damage_errors():  # the file begins well, and its modality cannot be read
         return False
 
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+FIRST_FRAME = "first frame"
+"""The part of a 4-D NIfTI file that is its first volume."""
+
 # Longest first, so that `.nii.gz` is found before anything that ends in `.gz`.
 _LOADERS: dict[str, Callable[..., FileVoxels]] = {
     ".nii.gz": load_nifti,
@@ -53,9 +56,9 @@ def image_stem(path: Path) -> str | None:
 def load_voxels(path: Path, *, part: str = "", max_bytes: int = MAX_IMAGE_BYTES) -> FileVoxels:
     """The voxels at a path: of a file, or of a folder of pictures or DICOM files.
 
-    `part` names one of several volumes of a DICOM folder or arrays of an HDF5 file. Raises the image errors of the
-    format, and `NotAnImage` for a name of no known one and for a folder in which nothing, or more than one thing, could
-    be meant.
+    `part` names one of several volumes of a DICOM folder, frames of a NIfTI file or arrays of an HDF5 file. Raises the
+    image errors of the format, and `NotAnImage` for a name of no known one and for a folder in which nothing, or more
+    than one thing, could be meant.
     """
     if path.is_dir():
         return _load_folder(path, part, max_bytes)
@@ -65,6 +68,8 @@ def load_voxels(path: Path, *, part: str = "", max_bytes: int = MAX_IMAGE_BYTES)
     if stem is None:
         raise NotAnImage(path.name, f"its name ends in none of {', '.join(_LOADERS)}")
     loader = _LOADERS[path.name[len(stem) :].lower()]
+    if loader is load_nifti:
+        return load_nifti(path, max_bytes=max_bytes, first_frame=part == FIRST_FRAME)
     if loader is load_hdf5:
         return load_hdf5(path, part=part or "image", max_bytes=max_bytes)
     return loader(path, max_bytes=max_bytes)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+# No coding of these formats shrinks pixels further; a header that announces more is damaged, or a bomb.
+_RATIO, _ROOM_BYTES = 6000, 256 * 1024**2
 _DAMAGE = (OSError, EOFError, ValueError, SyntaxError, TypeError, struct.error, zlib.error, OverflowError, LookupError)
 _GREY = ("L", "I", "I;16", "I;16B", "I;16L", "F")
 
@@ -140,8 +142,9 @@ def read_picture(
             warnings.simplefilter("ignore")  # the size is judged here, against a limit of our own
             with Image.open(path, formats=_FORMATS) as picture:
                 size = picture.width * picture.height * 4
-                if size > max(max_bytes, 4096):
-                    raise ImageTooLarge(path.name, size, max_bytes)
+                limit = min(max(max_bytes, 4096), path.stat().st_size * _RATIO + _ROOM_BYTES)
+                if size > limit:
+                    raise ImageTooLarge(path.name, size, limit)
                 if page:
                     picture.seek(page)
                 if page is None and getattr(picture, "n_frames", 1) != 1:

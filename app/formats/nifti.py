@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_DISAGREES = "its voxel size is not that of its affine: distances are measured by the voxel size, the affine is kept"
 _FIRST_VOXEL = 352
 _CHUNK_BYTES = 4 * 1024**2
 _RGB = [("R", "u1"), ("G", "u1"), ("B", "u1")]
@@ -52,11 +53,26 @@ def read_nifti(
     return to_image(load_nifti(source, name=name, max_bytes=max_bytes), axis)
 
 
-def load_nifti(source: bytes | Path | BinaryIO, *, name: str = "", max_bytes: int = MAX_IMAGE_BYTES) -> FileVoxels:
-    """The stored voxels of a NIfTI file and where they lie; raises as `read_nifti` does for the file itself."""
+def load_nifti(
+    source: bytes | Path | BinaryIO, *, name: str = "", max_bytes: int = MAX_IMAGE_BYTES, first_frame: bool = False
+) -> FileVoxels:
+    """The stored voxels of a NIfTI file and where they lie; raises as `read_nifti` does for the file itself.
+
+    A 2-D image is a volume of one slice. Of several frames the first is taken where `first_frame` says so, else the
+    file is refused.
+    """
     name = name or (source.name if isinstance(source, Path) else "The file")
-    header, voxels = _read(source, name, max_bytes)
-    return FileVoxels(name, voxels, header.affine, header.spacing, header.slope, header.intercept)
+    header, voxels = _read(source, name, max_bytes, first_frame=first_frame)
+    remarks = () if _agrees(header) else (_DISAGREES,)
+    return FileVoxels(name, voxels, header.affine, header.spacing, header.slope, header.intercept, remarks)
+
+
+def _agrees(header: _Header) -> bool:
+    import numpy as np
+
+    if header.spacing is None:
+        return True
+    return np.allclose(np.linalg.norm(header.affine[:3, :3], axis=0), header.spacing, rtol=0.01)
 
 
 def read_nifti_mask(
@@ -159,15 +175,17 @@ def _file_spacing(geometry: Geometry) -> tuple[float, ...]:
     return tuple(spacing.tolist())
 
 
-def _read(source: bytes | Path | BinaryIO, name: str, max_bytes: int) -> tuple[_Header, NDArray[Any]]:
+def _read(
+    source: bytes | Path | BinaryIO, name: str, max_bytes: int, *, first_frame: bool
+) -> tuple[_Header, NDArray[Any]]:
     try:
         with _opened(source) as raw:
             zipped = raw.read(2) == _GZIP_START
             raw.seek(0)
             if not zipped:
-                return _read_stream(raw, name, max_bytes)
+                return _read_stream(raw, name, max_bytes, first_frame=first_frame)
             with gzip.GzipFile(fileobj=raw, mode="rb") as unzipped:
-                return _read_stream(unzipped, name, max_bytes)
+                return _read_stream(unzipped, name, max_bytes, first_frame=first_frame)
     except EOFError:
         raise NotAnImage(name, "its gzip stream ends too early") from None
     except (gzip.BadGzipFile, zlib.error) as error:
@@ -182,10 +200,12 @@ def _opened(source: bytes | Path | BinaryIO) -> AbstractContextManager[BinaryIO]
     return source.open("rb") if isinstance(source, Path) else nullcontext(source)
 
 
-def _read_stream(stream: BinaryIO | gzip.GzipFile, name: str, max_bytes: int) -> tuple[_Header, NDArray[Any]]:
+def _read_stream(
+    stream: BinaryIO | gzip.GzipFile, name: str, max_bytes: int, *, first_frame: bool
+) -> tuple[_Header, NDArray[Any]]:
     import numpy as np
 
-    header = _read_header(stream, name, max_bytes)
+    header = _read_header(stream, name, max_bytes, first_frame=first_frame)
     size = int(np.prod(header.shape, dtype=np.int64)) * header.dtype.itemsize
     content = bytearray(size)
     view, filled = memoryview(content), 0
@@ -203,7 +223,7 @@ def _read_stream(stream: BinaryIO | gzip.GzipFile, name: str, max_bytes: int) ->
     return header, voxels
 
 
-def _read_header(stream: BinaryIO | gzip.GzipFile, name: str, max_bytes: int) -> _Header:
+def _read_header(stream: BinaryIO | gzip.GzipFile, name: str, max_bytes: int, *, first_frame: bool) -> _Header:
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 
@@ -219,7 +239,7 @@ def _read_header(stream: BinaryIO | gzip.GzipFile, name: str, max_bytes: int) ->
         raise NotAnImage(name, "it is the header of a two-file NIfTI; give a single .nii or .nii.gz file")
     else:
         raise NotAnImage(name, "it has no NIfTI header")
-    shape = _shape(header, name)
+    shape = _shape(header, name, first_frame=first_frame)
     dtype = _dtype(header, name)
     size = shape[0] * shape[1] * shape[2] * dtype.itemsize
     if size > max_bytes:
@@ -235,16 +255,18 @@ def _both_orders(block: bytes) -> tuple[int, int]:
     return struct.unpack_from("<i", block)[0], struct.unpack_from(">i", block)[0]
 
 
-def _shape(header: Any, name: str) -> tuple[int, int, int]:
+def _shape(header: Any, name: str, *, first_frame: bool) -> tuple[int, int, int]:
     dimensions = [int(length) for length in header["dim"]]
     count, lengths = dimensions[0], dimensions[1:]
     if not 1 <= count <= 7 or any(length < 1 for length in lengths[:count]):
         raise NotAnImage(name, f"its header gives the dimensions {dimensions}")
     shape = lengths[:count]
-    if count < 3:
+    if count == 2:
+        return shape[0], shape[1], 1
+    if count < 2:
         raise WrongDimensions(name, shape, "a 3-D volume is needed")
     for frames in shape[3:]:
-        if frames != 1:
+        if frames != 1 and not first_frame:
             raise WrongDimensions(name, shape, f"it holds {frames} frames; give one 3-D volume a file")
     return shape[0], shape[1], shape[2]
 

@@ -77,13 +77,17 @@ class ImportReport:
         return {
             "dataset": self.dataset,
             "source": self.source,
-            "counts": {split.value: self._count(split) for split in Split},
+            "counts": self.counts(),
             "volumes": self.volumes,
             "refused": self.refused,
             "left_out": self.left_out,
             "remarks": self.remarks,
             "deidentified": self.deidentified,
         }
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Patients, volumes and slices of each split that were taken in."""
+        return {split.value: self._count(split) for split in Split}
 
     def _count(self, split: Split) -> dict[str, int]:
         mine = [volume for volume in self.volumes if volume["split"] == split]

@@ -216,8 +216,9 @@ def test_one_frame_is_squeezed_and_more_are_refused_with_their_number() -> None:
     assert read_nifti(_nifti(np.zeros((3, 4, 5, 1), np.uint8)), axis=2).array.shape == (5, 4, 3)
     with pytest.raises(WrongDimensions, match="30 frames"):
         read_nifti(_nifti(np.zeros((3, 4, 5, 30), np.uint8)))
+    assert read_nifti(_nifti(np.zeros((3, 4), np.uint8))).array.shape == (1, 4, 3)
     with pytest.raises(WrongDimensions, match="3-D volume"):
-        read_nifti(_nifti(np.zeros((3, 4), np.uint8)))
+        read_nifti(_nifti(np.zeros(3, np.uint8)))
 
 
 def test_a_header_that_announces_too_much_is_refused_before_a_voxel_is_read() -> None:

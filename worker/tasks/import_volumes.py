@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.datasets.mixed import only_folder, recognise_layout
+from app.datasets.published import differences
 from app.datasets.records import DatasetListing, LabelClass, VolumeSource
 from app.datasets.registry import list_dataset
 from app.db.models import Project
@@ -66,6 +67,7 @@ def _import(work: Work, order: ImportOrder, scratch: Path) -> ImportReport:
             _raise_if_lost(refusal)
             report.refused.append({"name": f"{volume.patient} {volume.name}", "reason": str(refusal)})
         shutil.rmtree(place)
+    report.remarks += differences(listing.name, report.counts())
     if cleaner is not None and cleaner.removed:
         report.deidentified = imports.account_of(cleaner)
     return report
