@@ -2,6 +2,11 @@
 
 import { strings } from "./strings.js";
 
+const PART_BYTES = 4 << 20;
+const PART_TRIES = 20;
+const PART_AGAIN_MS = 3000;
+const BYTES = { "Content-Type": "application/octet-stream" };
+
 /** A refusal in the service's own sentence; `status` 0: the service could not be reached. */
 export class Problem extends Error {
   constructor(status, code, detail, etag = null) {
@@ -57,24 +62,28 @@ export async function post(path, body = null) {
   return answer.status === 204 ? null : answer.json();
 }
 
-/** Send one file as a volume; `share` is told how much of it (0 to 1) is on its way. */
-export function uploadVolume(project, file, fields, share) {
-  const form = new FormData();
-  for (const [name, value] of Object.entries(fields)) form.append(name, value);
-  form.append("image", file);
-  // fetch does not say how far an upload is.
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    request.upload.addEventListener("progress", (event) => share(event.total ? event.loaded / event.total : 0));
-    request.addEventListener("error", () => reject(new Problem(0, "unreachable", strings.unreachable)));
-    request.addEventListener("load", () => {
-      const answer = JSON.parse(request.responseText || "{}");
-      if (request.status < 300) resolve(answer);
-      else reject(new Problem(request.status, answer.code ?? "", answer.detail ?? strings.refused(request.status)));
-    });
-    request.open("POST", `/v1/projects/${encodeURIComponent(project)}/volumes`);
-    request.send(form);
-  });
+/** Send a file in parts, each as often as it takes; `share` is told how much of it (0 to 1) has arrived. Gives its upload. */
+export async function uploadFile(project, file, share) {
+  const draft = { file_name: file.name, size_bytes: file.size, part_bytes: PART_BYTES };
+  const upload = await post(`/v1/projects/${encodeURIComponent(project)}/uploads`, draft);
+  for (const [done, number] of upload.missing.entries()) {
+    share(done / upload.parts);
+    const part = file.slice(number * PART_BYTES, (number + 1) * PART_BYTES);
+    await again(() => send(`/v1/uploads/${upload.id}/parts/${number}`, { method: "PUT", headers: BYTES, body: part }));
+  }
+  return post(`/v1/uploads/${upload.id}/complete`);
+}
+
+// A line that breaks in the middle of an hour's upload costs one part.
+async function again(ask) {
+  for (let left = PART_TRIES; ; left -= 1) {
+    try {
+      return await ask();
+    } catch (problem) {
+      if (!problem.passes || left === 0) throw problem;
+      await new Promise((done) => setTimeout(done, PART_AGAIN_MS));
+    }
+  }
 }
 
 /** How unsure the models are of each pixel, 0 to 255; null where it is not known. */

@@ -1,48 +1,66 @@
-// Volumes in, exports out.
+// Files in, and what came of each.
 
-import { uploadVolume } from "../api.js";
+import { get, post, Problem, uploadFile } from "../api.js";
 import { byId, element, replaceChildren } from "../dom.js";
 import { strings } from "../strings.js";
+import { isFinal } from "./jobs.js";
 import { table } from "./tables.js";
 
-/** Bind the form that takes files in; `done` is called after each file. */
+const LOOK_EVERY_MS = 500;
+
+/** Bind the form that takes files in; `project` gives the one in front, `done` is called after each file. */
 export function bindImport(project, done) {
-  const form = byId("import-form");
-  form.addEventListener("submit", async (event) => {
+  byId("import-form").addEventListener("submit", async (event) => {
     event.preventDefault();
     const files = [...byId("import-files").files];
-    if (!files.length) return;
-    const send = byId("import-send");
+    const [send, bar] = [byId("import-send"), byId("import-bar")];
+    const { slug } = project();
     send.disabled = true;
-    byId("import-bar").hidden = false;
-    const lines = [];
+    bar.hidden = false;
+    byId("import-report").replaceChildren();
     for (const [at, file] of files.entries()) {
-      const share = (part) => {
-        byId("import-bar").value = (at + part) / files.length;
-        byId("import-said").textContent = strings.importing(file.name, at + 1, files.length);
+      const share = (part, text) => {
+        bar.value = (at + part) / files.length;
+        byId("import-said").textContent = text;
       };
-      share(0);
-      lines.push(await uploadOne(project(), file, files.length > 1, share));
-      replaceChildren(byId("import-report"), ...lines);
+      byId("import-report").append(...(await importOne(slug, file, share)));
       await done();
     }
-    byId("import-bar").hidden = true;
+    bar.hidden = true;
     byId("import-said").textContent = strings.imported(files.length);
     send.disabled = false;
   });
 }
 
-async function uploadOne(project, file, many, share) {
-  const stem = file.name.replace(/\.(nii(\.gz)?|nrrd|mha|mhd|dcm|zip)$/i, "");
-  const [patient, ...rest] = stem.split(/[_-]/);
-  const typed = byId("import-patient").value.trim();
-  const fields = { patient: many || !typed ? patient : typed, name: rest.join("_") || "scan", split: byId("import-split").value };
+// Half of the bar is the way to the service, half is its work.
+async function importOne(slug, file, share) {
   try {
-    const volume = await uploadVolume(project.slug, file, fields, share);
-    return element("li", { class: "good" }, strings.volumeIn(file.name, volume));
+    const upload = await uploadFile(slug, file, (part) => share(part / 2, strings.importing(file.name)));
+    const split = byId("import-split").value || null;
+    let job = await post(`/v1/projects/${slug}/imports`, { upload: upload.id, split });
+    while (!isFinal(job)) {
+      share(0.5 + (job.progress_total ? job.progress_done / job.progress_total / 2 : 0), `${file.name}: ${job.message || strings.states[job.state]}`);
+      await new Promise((wait) => setTimeout(wait, LOOK_EVERY_MS));
+      job = await get(`/v1/jobs/${job.id}`);
+    }
+    if (job.state !== "succeeded") return [line("state-failed", `${file.name}: ${job.error?.detail ?? strings.states[job.state]}`)];
+    return reportLines(file.name, await get(`/v1/imports/${job.id}`));
   } catch (problem) {
-    return element("li", { class: "state-failed" }, `${file.name}: ${problem.message}`);
+    if (!(problem instanceof Problem)) throw problem;
+    return [line("state-failed", `${file.name}: ${problem.message}`)];
   }
+}
+
+function reportLines(name, report) {
+  return [
+    line(report.volumes.length ? "good" : "state-failed", strings.imports(name, report.volumes.length)),
+    ...[...report.refused, ...report.left_out].map((each) => line("state-failed", `${each.name}: ${each.reason}`)),
+    ...report.remarks.map((text) => line("faint", text)),
+  ];
+}
+
+function line(kind, text) {
+  return element("li", { class: kind }, text);
 }
 
 /** The volumes, by patient. */
