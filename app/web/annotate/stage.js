@@ -24,7 +24,7 @@ export class Stage {
     this.hatch = this.context.createPattern(drawHatch(), "repeat");
     this.scratch = document.createElement("canvas");
     this.base = document.createElement("canvas"); // the image as it stands on the screen, without anything drawn
-    this.show = { mask: true, prediction: true, uncertainty: false, smooth: true, opacity: 0.7 };
+    this.show = { mask: true, prediction: true, uncertainty: false, smooth: true, opacity: 0.85 };
     this.cursor = null; // {x, y, radius} on the screen
     this.keyPen = null; // {row, column, down}: the pixel of the pen that keys move
     this.polygon = []; // [row, column] points of an unfinished polygon

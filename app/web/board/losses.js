@@ -23,7 +23,7 @@ export function trainingCurves(models, rounds) {
   const members = models.filter(({ kind, round_id: id }) => kind === "segmentation" && id === newest?.id);
   const made = [];
   if (live.loss.length > 1) made.push(chart(strings.liveLoss, [live.loss]));
-  if (encoder?.metrics.loss?.length > 1) made.push(chart(strings.encoderLoss, [encoder.metrics.loss.map((loss, at) => [at + 1, loss])]));
+  if (encoder?.metrics.loss?.length > 1) made.push(chart(strings.encoderLoss, [encoder.metrics.loss.map((loss, at) => [at + 1, loss])], null, strings.epoch));
   const histories = members.map(({ metrics }) => metrics.history ?? []).filter((history) => history.length > 1);
   if (histories.length) {
     // An entry is [step, loss, validation Dice or null].
@@ -34,22 +34,25 @@ export function trainingCurves(models, rounds) {
   return made.length ? made : [element("p", { class: "faint" }, strings.noLosses)];
 }
 
-function chart(title, lines, top = null) {
+function chart(title, lines, top = null, unit = strings.step) {
   const all = lines.flat();
-  const right = Math.max(...all.map(([x]) => x));
+  const [left, right] = [Math.min(...all.map(([x]) => x)), Math.max(...all.map(([x]) => x))];
   const values = all.map(([, y]) => y);
   const [low, high] = [top === null ? Math.min(0, ...values) : 0, top ?? Math.max(...values)];
-  const x = (value) => MARGIN.left + (value / right) * (WIDTH - MARGIN.left - MARGIN.right);
+  const x = (value) => MARGIN.left + ((value - left) / Math.max(right - left, 1)) * (WIDTH - MARGIN.left - MARGIN.right);
   const y = (value) => HEIGHT - MARGIN.bottom - ((value - low) / Math.max(high - low, 1e-9)) * (HEIGHT - MARGIN.top - MARGIN.bottom);
   const last = lines.map((line) => line.at(-1)[1].toFixed(3)).join(", ");
   const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "curve small-curve", role: "img", "aria-label": strings.chartLabel(title, last) });
   for (const value of [low, (low + high) / 2, high]) {
     drawing.append(
-      svg("line", { class: "grid", x1: x(0), x2: x(right), y1: y(value), y2: y(value) }),
-      svg("text", { x: x(0) - 6, y: y(value) + 4, "text-anchor": "end" }, Number(value.toPrecision(2)).toString()),
+      svg("line", { class: "grid", x1: x(left), x2: x(right), y1: y(value), y2: y(value) }),
+      svg("text", { x: x(left) - 6, y: y(value) + 4, "text-anchor": "end" }, Number(value.toPrecision(2)).toString()),
     );
   }
-  drawing.append(svg("text", { x: x(right), y: HEIGHT - 6, "text-anchor": "end" }, strings.step(right)));
+  drawing.append(
+    svg("text", { x: x(left), y: HEIGHT - 6 }, String(left)),
+    svg("text", { x: x(right), y: HEIGHT - 6, "text-anchor": "end" }, unit(right)),
+  );
   lines.forEach((line, index) => {
     const points = line.map(([at, value]) => `${x(at).toFixed(1)},${y(value).toFixed(1)}`).join(" ");
     drawing.append(svg("polyline", { class: "line", points, stroke: COLOURS[index % COLOURS.length] }));
