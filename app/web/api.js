@@ -120,6 +120,25 @@ export async function readAnnotation(slice) {
   }
 }
 
+/** Keep an unfinished gzipped mask at the service; `tag` is of the draft that it follows on. */
+export async function saveDraft(slice, bytes, { kind, annotator, tag, leadTimeMs }) {
+  const query = new URLSearchParams({ kind, annotator, lead_time_ms: String(Math.round(leadTimeMs)) });
+  const headers = { ...BYTES, "If-Match": `"${tag}"` };
+  return (await send(`/v1/slices/${slice}/draft?${query}`, { method: "PUT", headers, body: bytes })).json();
+}
+
+/** One's own unfinished mask from the service; null where there is none. */
+export async function readDraft(slice, annotator) {
+  const answer = await send(`/v1/slices/${slice}/draft?${new URLSearchParams({ annotator })}`);
+  if (answer.status === 204) return null;
+  return {
+    pixels: new Uint8Array(await answer.arrayBuffer()),
+    tag: tagOf(answer),
+    base: answer.headers.get("X-Base-Version"),
+    leadTimeMs: Number(answer.headers.get("X-Lead-Time-Ms") ?? 0),
+  };
+}
+
 /** The newest prediction of a slice; null where none was made yet. */
 export async function readPrediction(slice) {
   const answer = await send(`/v1/slices/${slice}/prediction`);

@@ -9,9 +9,9 @@ const KEYS = "nextslice:keys";
 const ANNOTATOR = "nextslice:annotator";
 const DRAFT_LIFE_MS = 60 * 24 * 3600 * 1000;
 
-/** Keep the unfinished mask of a slice over the version that it began from. */
-export function keepDraft(slice, version, pixels, leadTimeMs) {
-  const draft = { at: Date.now(), mask: packRuns(pixels), leadTimeMs };
+/** Keep the unfinished mask of a slice over the version that it began from; `tag` is of the service's draft before it. */
+export function keepDraft(slice, version, pixels, { leadTimeMs, tag = "0", unsaved = true }) {
+  const draft = { at: Date.now(), mask: packRuns(pixels), leadTimeMs, tag, unsaved };
   localStorage.setItem(`${DRAFT}${slice}:${version}`, JSON.stringify(draft));
 }
 
@@ -20,7 +20,7 @@ export function findDraft(slice, version, length) {
   const text = localStorage.getItem(`${DRAFT}${slice}:${version}`);
   if (text === null) return null;
   const draft = JSON.parse(text);
-  return { pixels: unpackRuns(draft.mask, length), leadTimeMs: draft.leadTimeMs };
+  return { ...draft, pixels: unpackRuns(draft.mask, length) };
 }
 
 export function dropDraft(slice, version) {

@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, expec
 
 from app.names import UNLABELLED
 from benchmarks.drawing_trace import draw_trace, make_slice
+from tests.web.axe import serious_violations
 from tests.web.conftest import Site, Window
 from tests.web.gestures import Point, draw, labelled_pixels, middle, open_slice, set_zoom, stored_mask
 
@@ -201,6 +202,39 @@ def test_every_pointer_event_of_a_drawing_trace_is_in_the_stored_mask(page: Page
     trace = draw_trace(page, site.client._http, *make_slice(site.client._http, tmp_path), seconds=3)  # type: ignore[arg-type]
     assert trace.missing == 0
     assert trace.events > 20
+
+
+def test_a_draft_follows_its_author_to_another_browser(browser: Browser, page: Page, site: Site) -> None:
+    slug, slice_ = site.make_slice()
+    open_slice(page, slug, slice_["id"])
+    x, y = middle(page)
+    drawn = draw(page, [(x, y), (x + 60, y)])
+    expect(page.locator("#kept")).to_have_text("Draft saved")
+    elsewhere = browser.new_context(base_url=site.url, viewport={"width": 1440, "height": 900})
+    other = elsewhere.new_page()
+    open_slice(other, slug, slice_["id"])
+    expect(other.locator("#kept")).to_have_text("Your unfinished strokes are back.")
+    expect(other.locator("#count-unlabelled")).to_have_text(page.locator("#count-unlabelled").inner_text())
+    more = draw(other, [(x, y + 60), (x + 60, y + 60)])
+    other.keyboard.press("Control+Enter")
+    expect(other.locator("#kept")).to_have_text("Submitted.")
+    elsewhere.close()
+    assert labelled_pixels(stored_mask(site.client, slice_)) >= drawn | more
+    assert site.client._http.get(f"/v1/slices/{slice_['id']}/draft").status_code == 204
+
+
+def test_a_slice_is_skipped_with_a_reason_and_does_not_come_again(page: Page, site: Site, proposed: str) -> None:
+    page.goto(f"/annotate.html?project={proposed}")
+    expect(page.locator("#skip-slice")).to_be_enabled()
+    skipped = page.locator("#slice-name").inner_text()
+    page.keyboard.press("Control+Shift+Enter")
+    page.get_by_role("radio", name="The image is damaged").check()
+    assert serious_violations(page) == []
+    page.get_by_role("button", name="Skip it").click()
+    expect(page.locator("#slice-name")).not_to_have_text(skipped)
+    page.reload()
+    expect(page.locator("#submit")).to_be_enabled()
+    expect(page.locator("#slice-name")).not_to_have_text(skipped)
 
 
 def _pen_stroke(devtools: CDPSession, start: Point, force: float) -> None:

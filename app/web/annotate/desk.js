@@ -26,6 +26,7 @@ export class Desk {
     this.changed = () => {};
     this.opened = () => {};
     this.skip = () => {};
+    this.edited = () => {};
   }
 
   get readOnly() {
@@ -121,16 +122,19 @@ export class Desk {
   /** A stroke has ended. */
   drawn() {
     this.work.touch();
-    if (this.work.commit()) this.keep();
+    if (this.work.commit()) {
+      this.keep();
+      this.edited();
+    }
     this.stage.changed();
     this.changed();
   }
 
-  keep() {
+  keep(said = strings.saved) {
     this.keptAt = performance.now();
     try {
       this.work.keep();
-      byId("kept").textContent = strings.saved;
+      byId("kept").textContent = said;
     } catch (error) {
       if (error.name !== "QuotaExceededError") throw error;
       tell(strings.notKept, { kind: "error" });
@@ -149,6 +153,7 @@ export class Desk {
     // In the middle of a stroke there is nothing whole yet that could be taken back.
     if (this.readOnly || this.work.mask.changed.size > 0 || !step()) return;
     this.keep();
+    this.edited();
     this.drawn();
   }
 
@@ -184,8 +189,13 @@ export class Desk {
   }
 
   usePrediction() {
-    if (this.readOnly || this.prediction === null) return;
-    replaceAll(this.work.mask, this.prediction);
+    if (this.prediction !== null) this.replace(this.prediction);
+  }
+
+  /** Put other pixels in the place of what is drawn, as one step that can be undone. */
+  replace(pixels) {
+    if (this.readOnly) return;
+    replaceAll(this.work.mask, pixels);
     this.drawn();
   }
 

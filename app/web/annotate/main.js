@@ -1,26 +1,34 @@
 // The annotation page: lease a slice, draw, submit, next.
 
-import { get, post, Problem, release } from "../api.js";
+import { get, Problem } from "../api.js";
 import { byId, element } from "../dom.js";
-import { annotatorName, dropOldDrafts, keepDraft, listUnsent, setAnnotatorName } from "../kept.js";
+import { annotatorName, dropOldDrafts, keepDraft, setAnnotatorName } from "../kept.js";
 import { applyStrings, strings } from "../strings.js";
+import { Autosave } from "./autosave.js";
 import { bindControls, showState } from "./controls.js";
 import { Desk } from "./desk.js";
+import { Holding } from "./holding.js";
 import { cover, showSlice, tell } from "./panel.js";
 import { Sender } from "./sender.js";
+import { askWhySkip, buildSkip } from "./skipping.js";
 import { Stage } from "./stage.js";
 import { TabLock } from "./tabs.js";
 import { prefetchWork, Work } from "./work.js";
 
-const AHEAD = 2; // the slice in hand and the next one, so that it is there at once
-const RENEW_MS = 5 * 60 * 1000;
 const ASK_AGAIN_MS = 2000;
 
 class Page {
   constructor(project, wanted) {
     this.project = project;
     this.wanted = wanted; // a slice id that somebody opened by hand, or null
-    this.leases = [];
+    this.holding = new Holding(project, () => tell(strings.leaseLost, { kind: "error" }));
+    this.autosave = new Autosave({
+      kind: project.supervision === "full" ? "full" : "scribble",
+      saved: (work) => {
+        if (this.desk.work === work) this.desk.keep(strings.savedThere);
+      },
+      stale: (work, tag) => this.draftedElsewhere(work, tag),
+    });
     this.round = null;
     this.moving = false; // from one slice to the next
     this.tabs = new TabLock((slice) => {
@@ -39,13 +47,15 @@ class Page {
       },
     });
     this.desk.submit = () => this.submit();
+    this.desk.skip = () => this.holding.inHand !== null && !this.moving && askWhySkip();
+    this.desk.edited = () => this.autosave.note();
+    buildSkip((reason, note) => this.skip(reason, note));
     bindControls(this.desk);
   }
 
   async start() {
     window.addEventListener("pagehide", () => this.keepUnfinished());
     document.addEventListener("visibilitychange", () => document.hidden && this.keepUnfinished());
-    setInterval(() => this.desk.work !== null && this.lease().catch(() => {}), RENEW_MS);
     byId("board").addEventListener("click", (event) => this.leave(event));
     // What could not be sent last time goes first, so that its slice is not handed out again.
     await this.sender.flush();
@@ -53,19 +63,10 @@ class Page {
     else await this.open(await get(`/v1/slices/${this.wanted}`));
   }
 
-  /** Lease (or renew) the slice in hand and those that come next. */
-  async lease() {
-    const asked = { annotator: annotatorName(), n: AHEAD };
-    const held = (await post(`/v1/projects/${this.project.slug}/leases`, asked))?.items ?? [];
-    const unsent = new Set(listUnsent().map((record) => record.slice));
-    this.leases = held.filter(({ slice }) => slice.id !== this.desk.work?.slice.id && !unsent.has(slice.id));
-    return held;
-  }
-
   /** Go on to the next slice: at once where it is here already, else as soon as there is one. */
   async next() {
-    const ready = this.leases.shift();
-    if (ready !== undefined) {
+    const ready = this.holding.take();
+    if (ready !== null) {
       await this.open(ready.slice);
       this.lookAhead();
       return;
@@ -73,8 +74,8 @@ class Page {
     this.desk.close();
     cover(strings.loading);
     try {
-      await this.lease();
-      if (this.leases.length) await this.next();
+      await this.holding.renew();
+      if (this.holding.ahead.length) await this.next();
       else cover(strings.allDoneTitle, strings.allDone);
     } catch (problem) {
       this.wait(problem);
@@ -98,11 +99,15 @@ class Page {
       cover(null);
       this.desk.locked = false;
       this.desk.open(work);
+      this.autosave.open(mine ? work : null);
+      if (mine && work.changes > 0) this.autosave.note(); // what this browser kept while the service was away
+      byId("skip-slice").disabled = this.holding.inHand?.slice.id !== slice.id;
+      if (work.otherDraft !== null) this.offerOther(work);
       if (!mine) this.lock(slice.id, strings.otherTab);
       if (work.restored) byId("kept").textContent = strings.restored;
       await this.showRound(work);
     } catch (problem) {
-      if (this.desk.work?.slice.id !== slice.id) this.leases.unshift({ slice });
+      if (this.desk.work?.slice.id !== slice.id && this.holding.inHand?.slice.id === slice.id) this.holding.putBack();
       this.wait(problem);
     }
   }
@@ -116,8 +121,8 @@ class Page {
 
   /** Have the slice after this one leased and its pixels here. */
   async lookAhead() {
-    await this.lease().catch(() => {});
-    for (const { slice } of this.leases) prefetchWork(slice);
+    await this.holding.renew().catch(() => {});
+    for (const { slice } of this.holding.ahead) prefetchWork(slice);
   }
 
   async submit() {
@@ -130,12 +135,14 @@ class Page {
     this.moving = true;
     const { slice, version, mask, leadTimeMs } = work;
     const project = this.project.slug;
-    const sent = this.sender.submit({
+    this.sender.keep({
       project, slice: slice.id, version, kind, annotator: annotatorName(), leadTimeMs, pixels: mask.pixels,
     });
+    // A draft that is on its way arrives first: the submission ends it.
+    const sent = this.autosave.stop().then(() => this.sender.flush());
     work.drop();
     // The next slice is here already as a rule: nobody waits for the answer then.
-    if (!this.leases.length) await sent;
+    if (!this.holding.ahead.length) await sent;
     await this.next();
     this.moving = false;
     await sent;
@@ -161,7 +168,7 @@ class Page {
   refused(record, problem) {
     const stale = problem.status === 412;
     const version = stale ? (problem.etag ?? record.version) : record.version;
-    keepDraft(record.slice, version, record.pixels, record.leadTimeMs);
+    keepDraft(record.slice, version, record.pixels, { leadTimeMs: record.leadTimeMs });
     const reopen = async () => {
       tell(null);
       await this.open(await get(`/v1/slices/${record.slice}`));
@@ -188,13 +195,53 @@ class Page {
     if (work !== null && !this.desk.locked && (work.begun || work.mask.changed.size > 0)) this.desk.keep();
   }
 
+  /** Pass the slice on; its draft stays where it is until somebody annotates it. */
+  async skip(reason, note) {
+    const { work } = this.desk;
+    this.moving = true;
+    try {
+      await this.holding.skip(reason, note);
+      await this.autosave.stop();
+      work.drop();
+      await this.next();
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      tell(problem.message, { kind: "error" });
+    }
+    this.moving = false;
+  }
+
+  /** The same person has drawn on this slice in another browser: both drafts are there, and the person decides. */
+  draftedElsewhere(work, tag) {
+    this.autosave.open(null);
+    const mine = () => {
+      tell(null);
+      work.draftTag = tag;
+      this.autosave.open(work);
+      this.autosave.note(0);
+    };
+    const theirs = async () => {
+      tell(null);
+      work.drop();
+      await this.open(await get(`/v1/slices/${work.slice.id}`));
+    };
+    tell(strings.draftElsewhere, { kind: "error", buttons: [[strings.goOnWithMine, mine], [strings.takeOther, theirs]] });
+  }
+
+  offerOther(work) {
+    const take = () => {
+      tell(null);
+      this.desk.replace(work.otherDraft);
+    };
+    tell(strings.otherDraft, { buttons: [[strings.takeOther, take]] });
+  }
+
   /** Give back what was not begun, so that others need not wait for it to expire. */
   async leave(event) {
     event.preventDefault();
     this.keepUnfinished();
-    const held = await this.lease().catch(() => []);
-    const begun = this.desk.work?.begun ? this.desk.work.slice.id : null;
-    await Promise.allSettled(held.filter(({ slice }) => slice.id !== begun).map(({ id }) => release(id)));
+    await this.autosave.save();
+    await this.holding.leave(this.desk.work?.begun ?? false);
     window.location.assign(byId("board").href);
   }
 }

@@ -15,11 +15,10 @@ export class Sender {
     window.addEventListener("online", () => this.flush());
   }
 
-  /** Keep a submission and send it; resolves when it was tried once. */
-  submit(record) {
+  /** Keep a submission in this browser; flush sends it. */
+  keep(record) {
     keepUnsent(record);
     this.tell.changed(listUnsent().length);
-    return this.flush();
   }
 
   /** Send everything that waits. */

@@ -1,9 +1,9 @@
 // The slice that is being annotated: its mask, what was done to it, and its draft.
 
-import { list, get, readAnnotation, readPrediction, readUncertainty } from "../api.js";
+import { list, get, readAnnotation, readDraft, readPrediction, readUncertainty } from "../api.js";
 import { History } from "../core/history.js";
 import { Mask } from "../core/mask.js";
-import { dropDraft, findDraft, keepDraft, listUnsent } from "../kept.js";
+import { annotatorName, dropDraft, findDraft, keepDraft, listUnsent } from "../kept.js";
 import { loadPlane, prefetchPlanes } from "./planes.js";
 
 const IDLE_MS = 30_000; // a longer pause is not counted as time of annotation
@@ -22,20 +22,29 @@ export class Work {
     this.leadTimeMs = 0;
     this.restored = false;
     this.touchedAt = performance.now();
+    this.draftTag = "0"; // of the draft at the service
+    this.otherDraft = null; // pixels of a draft from another browser that this one's was preferred to
+    this.changes = 0; // counted, so that a draft knows what it holds
+    this.savedChanges = 0; // so many of them are in the draft at the service
     this.begun = false; // something was drawn that is not submitted
   }
 
   /** Load everything that the first view of a slice needs; a draft of this version comes back. */
   static async load(slice) {
-    const [context, plane, stored] = await Promise.all([
+    const [context, plane, stored, saved] = await Promise.all([
       loadVolume(slice.volume_id),
       loadPlane(slice.id),
       slice.annotation === "0" ? null : readAnnotation(slice.id),
+      loadDraft(slice.id),
     ]);
     const version = stored?.version ?? slice.annotation;
-    const draft = findDraft(slice.id, version, slice.shape[0] * slice.shape[1]);
+    const kept = findDraft(slice.id, version, slice.shape[0] * slice.shape[1]);
+    const [draft, other] = chooseDraft(kept, saved?.base === version ? saved : null);
     const work = new Work(slice, context, plane, new Mask(...slice.shape, draft?.pixels ?? stored?.pixels ?? null));
     work.version = version;
+    work.draftTag = saved?.tag ?? "0";
+    work.otherDraft = other;
+    if (draft === kept && kept?.unsaved) work.changes = 1;
     if (draft !== null) {
       work.leadTimeMs = draft.leadTimeMs;
       work.restored = work.begun = true;
@@ -56,16 +65,24 @@ export class Work {
   commit() {
     const step = this.mask.takeStep();
     this.history.push(step);
-    if (step !== null) this.begun = true;
+    if (step !== null) {
+      this.begun = true;
+      this.changes += 1;
+    }
     return step !== null;
   }
 
   undo() {
-    return this.history.undo(this.mask);
+    return this.walked(this.history.undo(this.mask));
   }
 
   redo() {
-    return this.history.redo(this.mask);
+    return this.walked(this.history.redo(this.mask));
+  }
+
+  walked(done) {
+    if (done) this.changes += 1;
+    return done;
   }
 
   /** Count the time that somebody works on this slice. */
@@ -76,12 +93,25 @@ export class Work {
   }
 
   keep() {
-    keepDraft(this.slice.id, this.version, this.mask.pixels, this.leadTimeMs);
+    const unsaved = this.changes > this.savedChanges || this.mask.changed.size > 0;
+    keepDraft(this.slice.id, this.version, this.mask.pixels, { leadTimeMs: this.leadTimeMs, tag: this.draftTag, unsaved });
   }
 
   drop() {
     dropDraft(this.slice.id, this.version);
   }
+}
+
+// What was drawn last wins: this browser's draft follows on the one at the service, or was never sent; else the
+// service's is newer. Gives the draft to go on with, and the pixels of the other one where nobody can tell.
+function chooseDraft(kept, saved) {
+  if (kept === null || saved === null) return [kept ?? saved, null];
+  if (kept.tag === saved.tag) return [kept, null];
+  return kept.unsaved ? [kept, saved.pixels] : [saved, null];
+}
+
+function loadDraft(slice) {
+  return readDraft(slice, annotatorName()).catch(() => null); // this browser has one of its own
 }
 
 /** The newest prediction of a slice or null; one that cannot be had now is no reason to stop anybody. */
