@@ -41,7 +41,7 @@ export function showJob(job, { cancel, retry }) {
     return;
   }
   const { done, total } = { done: job.progress_done, total: job.progress_total };
-  const value = job.state === "running" && total === 0 ? {} : { value: isFinal(job) ? 1 : done / Math.max(total, 1) };
+  const value = job.state === "running" && total === 0 ? {} : { value: job.state === "succeeded" ? 1 : done / Math.max(total, 1) };
   const buttons = [];
   if (!isFinal(job)) buttons.push(element("button", { type: "button", onclick: cancel }, strings.cancelJob));
   if (job.state === "failed" || job.state === "cancelled") {
