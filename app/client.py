@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -57,8 +58,8 @@ class Client:
                 return
 
     def post(self, path: str, body: Any = None) -> Any:
-        """The JSON answer of a POST."""
-        return self._answer("POST", path, json=body).json()
+        """The JSON answer of a POST, which is done once though it may be sent again."""
+        return self._answer("POST", path, json=body, headers={"Idempotency-Key": uuid.uuid4().hex}).json()
 
     def find_project(self, slug: str) -> dict[str, Any] | None:
         """The project with this slug, or None."""

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 from sqlalchemy.orm import Session
 
 from app.api.deps import Body, Reading, TakesGzip, TheHouse, Writing
+from app.api.idempotency import CreatingRoute
 from app.api.masks import Annotator, IfMatch, LeadTime, MaskFormat, MaskType, mask_answer, plain_tag, read_mask
 from app.api.schemas import Page, VersionWire, VolumeAnnotated
 from app.api.volumes import gzip_answer
@@ -22,7 +23,7 @@ from app.services.predictions import find_prediction, latest_prediction, read_un
 from app.storage.masks import decode_mask, encode_mask
 from app.storage.planes import grey_to_png
 
-router = APIRouter(prefix="/v1", tags=["annotations"])
+router = APIRouter(prefix="/v1", tags=["annotations"], route_class=CreatingRoute)
 
 
 @router.post("/slices/{slice_}/annotations", status_code=201)

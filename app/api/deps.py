@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 from sqlalchemy.orm import Session
 
+from app.api.idempotency import begin_keyed
 from app.db.session import Database
 from app.outbox import Dispatcher, unit_of_work
 from app.settings import Settings
@@ -38,8 +39,9 @@ def _reading(house: TheHouse) -> Iterator[Session]:
         yield session
 
 
-def _writing(house: TheHouse) -> Iterator[Session]:
+def _writing(house: TheHouse, request: Request) -> Iterator[Session]:
     with unit_of_work(house.database, house.dispatcher) as session:
+        begin_keyed(request, session)
         yield session
 
 

@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from app.api.deps import Reading, TheHouse, Writing
+from app.api.idempotency import CreatingRoute
 from app.api.schemas import Asked, JobWire, Page, Wire
 from app.api.wires import job_wire
 from app.db.models import Snapshot
@@ -22,7 +23,7 @@ from app.services import exports, jobs, projects, snapshots
 from app.services.snapshots import FrozenVolume
 from app.storage.blobs import CHUNK_BYTES, BlobStore, blob_digest
 
-router = APIRouter(prefix="/v1", tags=["exports"])
+router = APIRouter(prefix="/v1", tags=["exports"], route_class=CreatingRoute)
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 

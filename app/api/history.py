@@ -7,13 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from app.api.deps import Reading, TakesGzip, TheHouse, Writing
+from app.api.idempotency import CreatingRoute
 from app.api.masks import Annotator, IfMatch, MaskFormat, mask_answer, plain_tag
 from app.api.schemas import DiffWire, VersionWire
 from app.errors import AnnotationPreconditionMissing
 from app.services import annotations as slice_annotations
 from app.services import history
 
-router = APIRouter(prefix="/v1", tags=["annotations"])
+router = APIRouter(prefix="/v1", tags=["annotations"], route_class=CreatingRoute)
 
 
 @router.get("/annotation-versions/{version}")

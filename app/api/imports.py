@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.deps import Body, Reading, TheHouse, Writing
+from app.api.idempotency import CreatingRoute
 from app.api.schemas import JobWire
 from app.api.wires import job_wire
 from app.datasets.registry import KNOWN_DATASETS
@@ -18,7 +19,7 @@ from app.names import UNLABELLED, JobKind, JobState, Split
 from app.outbox import unit_of_work
 from app.services import imports, jobs, projects, uploads
 
-router = APIRouter(prefix="/v1", tags=["imports"])
+router = APIRouter(prefix="/v1", tags=["imports"], route_class=CreatingRoute)
 
 
 class UploadDraft(BaseModel):

@@ -11,12 +11,13 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from app.api.deps import House, Reading, TheHouse, Writing
+from app.api.idempotency import CreatingRoute
 from app.api.schemas import JobWire, Page, PredictionsAsked
 from app.api.wires import job_wire
 from app.names import JobState
 from app.services import jobs, predictions, projects
 
-router = APIRouter(prefix="/v1", tags=["jobs"])
+router = APIRouter(prefix="/v1", tags=["jobs"], route_class=CreatingRoute)
 
 _POLL_S = 0.5
 _KEEP_ALIVE_S = 15.0

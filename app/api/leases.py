@@ -5,12 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from app.api.deps import House, Reading, TheHouse, Writing
+from app.api.idempotency import CreatingRoute
 from app.api.schemas import LeaseAsked, LeaseWire, Page, SkipAsked, TakeoverAsked
 from app.api.wires import lease_wires
 from app.services import leases, projects
 from app.services.leases import Clocks
 
-router = APIRouter(prefix="/v1", tags=["leases"])
+router = APIRouter(prefix="/v1", tags=["leases"], route_class=CreatingRoute)
 
 
 @router.post("/projects/{project}/leases", response_model=None, responses={200: {"model": Page[LeaseWire]}, 204: {}})

@@ -6,12 +6,13 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from app.api.deps import Reading, TheHouse, Writing
+from app.api.idempotency import CreatingRoute
 from app.api.schemas import ModelVersionWire, ModelWire, Page, PromotionAsked, PromotionWire, RollbackAsked
 from app.api.wires import model_wires, promotion_wires
 from app.services import models, projects
 from app.services.models import ModelVersion
 
-router = APIRouter(prefix="/v1", tags=["models"])
+router = APIRouter(prefix="/v1", tags=["models"], route_class=CreatingRoute)
 
 
 @router.get("/projects/{project}/models")

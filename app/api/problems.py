@@ -24,6 +24,7 @@ from app.errors import (
     PreconditionFailed,
     PreconditionRequired,
     RangeNotSatisfiable,
+    RequestStillRunning,
     RoundPending,
     TooLarge,
     Unavailable,
@@ -69,7 +70,7 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(NextSliceError)
     def _refused(request: Request, error: NextSliceError) -> JSONResponse:
-        headers = {"Retry-After": "2"} if isinstance(error, (RoundPending, Unavailable)) else {}
+        headers = {"Retry-After": "2"} if isinstance(error, (RequestStillRunning, RoundPending, Unavailable)) else {}
         if isinstance(error, (AnnotationStale, DraftStale)):
             headers["ETag"] = f'"{error.current}"'
         return _problem(request, status_of(error), error.code, str(error), headers=headers)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from app.api.deps import Reading, Writing
+from app.api.idempotency import CreatingRoute
 from app.api.schemas import Page, ProjectAsked, ProjectWire, StrategyWire
 from app.api.wires import project_wire
 from app.names import STRATEGIES
 from app.services import projects
 from app.services.projects import LabelClass, ProjectDraft
 
-router = APIRouter(prefix="/v1", tags=["projects"])
+router = APIRouter(prefix="/v1", tags=["projects"], route_class=CreatingRoute)
 
 
 @router.get("/strategies")

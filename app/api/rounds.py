@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from sqlalchemy import select
 
 from app.api.deps import Reading, TheHouse, Writing
+from app.api.idempotency import CreatingRoute
 from app.api.schemas import (
     MetricWire,
     OracleAsked,
@@ -19,7 +20,7 @@ from app.api.wires import pick_wires, round_wire
 from app.db.models import Metric
 from app.services import oracle, projects, rounds
 
-router = APIRouter(prefix="/v1", tags=["rounds"])
+router = APIRouter(prefix="/v1", tags=["rounds"], route_class=CreatingRoute)
 
 
 @router.post("/projects/{project}/rounds", status_code=202)

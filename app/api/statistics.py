@@ -8,11 +8,12 @@ from datetime import datetime
 from fastapi import APIRouter, Response
 
 from app.api.deps import Reading, TheHouse, Writing
+from app.api.idempotency import CreatingRoute
 from app.api.schemas import JobWire, Wire
 from app.api.wires import job_wire
 from app.services import coverage, projects, statistics
 
-router = APIRouter(prefix="/v1", tags=["statistics"])
+router = APIRouter(prefix="/v1", tags=["statistics"], route_class=CreatingRoute)
 
 
 class PaceWire(Wire):

@@ -10,11 +10,12 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from app.api.deps import Reading, TheHouse, Writing
+from app.api.idempotency import CreatingRoute
 from app.api.schemas import Asked, Page, Wire
 from app.names import DeliveryState, WebhookEvent
 from app.services import projects, webhooks
 
-router = APIRouter(prefix="/v1", tags=["webhooks"])
+router = APIRouter(prefix="/v1", tags=["webhooks"], route_class=CreatingRoute)
 
 
 class WebhookAsked(Asked):

@@ -372,6 +372,21 @@ class Review(Base):
     created_at: Mapped[datetime] = _made_at()
 
 
+class IdempotentAnswer(Base):
+    """What a request with an `Idempotency-Key` was answered; kept for a day."""
+
+    __tablename__ = "idempotent_answers"
+    __table_args__ = (UniqueConstraint("owner", "key"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    owner: Mapped[str] = mapped_column(String(64))  # digest of what the request authenticated with
+    key: Mapped[str] = mapped_column(String(200))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    status: Mapped[int]
+    headers: Mapped[dict[str, Any]]
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(default=_utc_now, index=True)
+
+
 class Model(Base):
     """A stored set of weights with the configuration and the data snapshot that made it."""
 

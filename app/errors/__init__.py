@@ -10,7 +10,7 @@ NextSliceError
 │   │                            ServerFolderRefused
 │   ├── ProtocolRefused, LabelSchemaRefused, BudgetRefused, ProjectSettingRefused, UnknownStrategy
 │   ├── SupervisionMismatch, MaskIncomplete, EmptyBody, OtherSlice, WebhookRefused, ExportRefused
-│   ├── VolumeNotExportable
+│   ├── VolumeNotExportable, IdempotencyKeyRefused, IdempotencyKeyReused
 │   └── BadBlobKey, BlobRangeOutside, StoreRefused
 ├── NotFound                404  BlobNotFound, PlaneOutside, ProjectNotFound, RecordNotFound, NoAnnotationYet
 ├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, GroundTruthExists,
@@ -18,7 +18,7 @@ NextSliceError
 │                                NoModelYet, JobLostError, JobCancelled, JobFinishedError, JobNotRetryable,
 │                                AddressTaken, ResumeMismatch, ModelVersionIncomplete, NoEarlierModel,
 │                                UploadIncomplete, NothingToExport, LeaseInUse, LeaseLimit, ReadingsComplete,
-│                                ReadingsIncomplete, OwnWork, VersionSuperseded
+│                                ReadingsIncomplete, OwnWork, VersionSuperseded, RequestStillRunning
 ├── Gone                    410  LeaseGone, SliceLeasedElsewhere
 ├── PreconditionFailed      412  AnnotationStale, DraftStale
 ├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
@@ -247,6 +247,12 @@ from app.errors.rounds import (
     EmptyBody as EmptyBody,
 )
 from app.errors.rounds import (
+    IdempotencyKeyRefused as IdempotencyKeyRefused,
+)
+from app.errors.rounds import (
+    IdempotencyKeyReused as IdempotencyKeyReused,
+)
+from app.errors.rounds import (
     LeaseGone as LeaseGone,
 )
 from app.errors.rounds import (
@@ -281,6 +287,9 @@ from app.errors.rounds import (
 )
 from app.errors.rounds import (
     ReadingsIncomplete as ReadingsIncomplete,
+)
+from app.errors.rounds import (
+    RequestStillRunning as RequestStillRunning,
 )
 from app.errors.rounds import (
     RoundOpen as RoundOpen,

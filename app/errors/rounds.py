@@ -147,6 +147,35 @@ class OtherSlice(InvalidInput):
         super().__init__(f"Versions {self.version} and {self.other} are not of the same slice.")
 
 
+class IdempotencyKeyRefused(InvalidInput):
+    """An Idempotency-Key that is none."""
+
+    code = "idempotency-key-refused"
+
+    def __init__(self) -> None:
+        super().__init__("An Idempotency-Key has 1 to 200 visible ASCII characters.")
+
+
+class IdempotencyKeyReused(InvalidInput):
+    """The key was used for another request."""
+
+    code = "idempotency-key-reused"
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"The Idempotency-Key {key!r} was used for another request within the last day.")
+
+
+class RequestStillRunning(Conflict):
+    """The first request with this key is still at work."""
+
+    code = "request-still-running"
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"The request with Idempotency-Key {key!r} is still running; ask again in a moment.")
+
+
 class DraftStale(PreconditionFailed):
     """The draft was changed meanwhile, perhaps in another window."""
 

@@ -1,0 +1,93 @@
+"""`Idempotency-Key` on the wire: the route class of everything that creates.
+
+The key's owner is whoever the request authenticates as, so that nobody is handed the answer to somebody else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from app.errors import IdempotencyKeyRefused, RequestStillRunning
+from app.services.idempotency import KeptAnswer, KeyedRequest, find_answer, fingerprint_request, keep_answer
+
+_KEY = re.compile(r"[\x21-\x7e]{1,200}")
+_KEPT_HEADERS = ("content-type", "etag", "location")
+_running: set[tuple[str, str]] = set()  # keys at work in this process; only its event loop touches it
+
+
+class AnsweredBefore(Exception):
+    """The request was answered before; nothing is to be done."""
+
+    def __init__(self, answer: KeptAnswer) -> None:
+        self.answer = answer
+
+
+class CreatingRoute(APIRoute):
+    """A route that answers a repeated `Idempotency-Key` as it did the first time."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler; it runs inside of the transaction that its session dependency opens."""
+        answer = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            key = request.headers.get("idempotency-key")
+            if key is None or request.method != "POST":
+                return await answer(request)
+            keyed = await _keyed_request(request, key)
+            if (keyed.owner, keyed.key) in _running:
+                raise RequestStillRunning(keyed.key)
+            _running.add((keyed.owner, keyed.key))
+            try:
+                request.state.keyed = keyed
+                response = await answer(request)
+                session: Session | None = getattr(request.state, "keyed_session", None)
+                if session is not None:
+                    await run_in_threadpool(keep_answer, session, keyed, _kept(response))
+                return response
+            except AnsweredBefore as before:
+                headers = {**before.answer.headers, "Idempotency-Replayed": "true"}
+                return Response(before.answer.body, before.answer.status, headers)
+            finally:
+                _running.discard((keyed.owner, keyed.key))
+
+        return handle
+
+
+def begin_keyed(request: Request, session: Session) -> None:
+    """For whoever opens the transaction of a request: ends it where the request's key was answered before."""
+    keyed: KeyedRequest | None = getattr(request.state, "keyed", None)
+    if keyed is None:
+        return
+    kept = find_answer(session, keyed)
+    if kept is not None:
+        raise AnsweredBefore(kept)
+    request.state.keyed_session = session
+
+
+async def _keyed_request(request: Request, key: str) -> KeyedRequest:
+    if not _KEY.fullmatch(key):
+        raise IdempotencyKeyRefused
+    credentials = f"{request.headers.get('authorization', '')} {request.headers.get('cookie', '')}"
+    owner = hashlib.sha256(credentials.encode()).hexdigest()
+    target = f"{request.url.path}?{request.url.query}"
+    if_match = request.headers.get("if-match", "")
+    content_type = request.headers.get("content-type", "")
+    body = await request.body()
+    # A mask may be large: its digest is made beside the event loop.
+    fingerprint = await run_in_threadpool(
+        fingerprint_request, request.method, f"{target} {if_match}", content_type, body
+    )
+    return KeyedRequest(owner, key, fingerprint)
+
+
+def _kept(response: Response) -> KeptAnswer:
+    headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+    return KeptAnswer(response.status_code, bytes(response.body), headers)

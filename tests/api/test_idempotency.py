@@ -1,0 +1,110 @@
+"""A request that creates something, sent twice under one key, creates it once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+from sqlalchemy import func, select, update
+
+from app.api.idempotency import CreatingRoute
+from app.db.models import Annotation, AnnotationVersion, IdempotentAnswer, Project
+from app.main import create_app
+from app.outbox import SilentBell, unit_of_work
+from app.settings import Settings
+from tests.api.conftest import Service
+from tests.services.desk import Desk, drawn
+
+EXEMPT = {
+    "/v1/projects/{project}/volumes",  # the same file under the same name is the same volume
+}
+KEY = {"Idempotency-Key": "6f2c-1"}
+DRAFT = {
+    "slug": "once",
+    "name": "Once",
+    "label_schema": [{"value": value, "name": str(value), "color": "#000000"} for value in (0, 1)],
+}
+
+
+@pytest.fixture
+def desk(service: Service, tmp_path: Path) -> Desk:
+    return Desk.make(service.database, tmp_path)
+
+
+def count(service: Service, table: Any) -> int:
+    with service.database.reading() as session:
+        return session.scalars(select(func.count()).select_from(table)).one()
+
+
+def test_the_same_request_is_answered_alike_and_done_once(service: Service, desk: Desk) -> None:
+    path = f"/v1/slices/{desk.slices[0]}/annotations"
+    options: dict[str, Any] = {"params": {"kind": "full"}, "content": drawn(1).tobytes()}
+    first = service.http.post(path, headers=KEY | {"If-Match": '"0"'}, **options)
+    again = service.http.post(path, headers=KEY | {"If-Match": '"0"'}, **options)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.content == first.content
+    assert again.headers["etag"] == first.headers["etag"]
+    assert (again.headers["idempotency-replayed"], first.headers.get("idempotency-replayed")) == ("true", None)
+    assert count(service, AnnotationVersion) == 1
+    other = service.http.post(path, headers=KEY | {"If-Match": '"0"'}, params={"kind": "full"}, content=b"\1" * 16)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency-key-reused")
+    leases = [service.http.post("/v1/projects/hearts/leases", headers={"Idempotency-Key": "l"}) for _ in range(2)]
+    assert leases[0].json() == leases[1].json()
+
+
+def test_a_refused_request_may_be_sent_again_under_its_key(service: Service) -> None:
+    refused = service.http.post("/v1/projects", json=DRAFT | {"budgets": []}, headers=KEY)
+    assert refused.status_code == 422
+    assert service.http.post("/v1/projects", json=DRAFT, headers=KEY).status_code == 201
+    assert service.http.post("/v1/projects", json=DRAFT, headers=KEY).status_code == 201
+    assert service.http.post("/v1/projects", json=DRAFT).json()["code"] == "project-exists"
+    bad = {"Idempotency-Key": "a b"}
+    assert service.http.post("/v1/projects", json=DRAFT, headers=bad).json()["code"] == "idempotency-key-refused"
+
+
+def test_a_key_is_its_owners_alone_and_kept_for_a_day(service: Service) -> None:
+    anna, bert = KEY | {"Authorization": "Bearer anna"}, KEY | {"Authorization": "Bearer bert"}
+    assert service.http.post("/v1/projects", json=DRAFT, headers=anna).status_code == 201
+    assert service.http.post("/v1/projects", json=DRAFT, headers=bert).status_code == 409, "not handed anna's answer"
+    with unit_of_work(service.database, SilentBell()) as session:
+        old = session.scalars(select(IdempotentAnswer.created_at)).one()
+        session.execute(update(IdempotentAnswer).values(created_at=old.replace(year=old.year - 1)))
+    assert service.http.post("/v1/projects", json=DRAFT, headers=anna).status_code == 409, "forgotten after a day"
+
+
+def test_of_many_at_once_one_is_done(service: Service) -> None:
+    def create(_number: int) -> httpx.Response:
+        return httpx.post(f"{service.url}/v1/projects", json=DRAFT, headers=KEY)
+
+    with ThreadPoolExecutor(6) as crowd:
+        answers = list(crowd.map(create, range(6)))
+    assert {each.status_code for each in answers} <= {201, 409}
+    assert {each.json()["code"] for each in answers if each.status_code == 409} <= {"request-still-running"}
+    assert len({each.json()["id"] for each in answers if each.status_code == 201}) == 1
+    assert count(service, Project) == 1
+    assert count(service, Annotation) == 0
+
+
+def test_every_route_that_creates_honours_the_key(tmp_path: Path) -> None:
+    app = create_app(Settings(home=tmp_path, database_url="", broker_url=""))
+    routes = [route for route in _all_routes(app.routes) if route.path.startswith("/v1") and "POST" in route.methods]
+    assert len(routes) > 15
+    app.state.house.database.dispose()
+    deaf = {route.path for route in routes if not isinstance(route, CreatingRoute)}
+    assert deaf <= EXEMPT, deaf
+
+
+def _all_routes(routes: Any) -> list[APIRoute]:
+    found = []
+    for route in routes:
+        if isinstance(route, APIRoute):
+            found.append(route)
+        elif hasattr(route, "original_router"):
+            found += _all_routes(route.original_router.routes)
+        elif hasattr(route, "routes"):
+            found += _all_routes(route.routes or [])
+    return found
