@@ -117,6 +117,12 @@ def complete_upload(upload: str, house: TheHouse) -> UploadWire:
         return _upload_wire(uploads.close_upload(session, uploads.find_upload(session, upload), key), [])
 
 
+@router.delete("/uploads/{upload}", status_code=204)
+def drop_upload(upload: str, session: Writing) -> None:
+    """Forget an upload that is no longer needed; volumes that were imported from it stay."""
+    uploads.drop_upload(session, uploads.find_upload(session, upload))
+
+
 @router.post("/projects/{project}/imports", status_code=202)
 def request_import(project: str, draft: ImportDraft, house: TheHouse, session: Writing, response: Response) -> JobWire:
     """Import an upload or a folder of the server; the job's report names every file that is not taken in."""

@@ -76,7 +76,9 @@ def find_dicom_volumes(folder: Path) -> tuple[tuple[DicomVolume, ...], tuple[Ref
             refused.append(RefusedFile(path, str(error)))
             continue
         if found[0].pictures[0].instance in seen:
-            refused.append(RefusedFile(path, f"{path.name} is a copy of a picture that was taken already."))
+            refused.append(
+                RefusedFile(path, f"{path.name} has the identifier of a picture that was taken already: a copy.")
+            )
             continue
         seen.add(found[0].pictures[0].instance)
         files += found

@@ -182,6 +182,6 @@ def record_source(
     }
 
 
-def account_of(cleaner: Deidentifier) -> dict[str, Any]:
+def account_of(removed: Mapping[str, int]) -> dict[str, Any]:
     """What was taken out of DICOM files, for the report."""
-    return {"profile": PROFILE, "removed": dict(sorted(cleaner.removed.items()))}
+    return {"profile": PROFILE, "removed": dict(sorted(removed.items()))}

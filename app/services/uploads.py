@@ -120,6 +120,12 @@ def close_upload(session: Session, upload: Upload, key: str) -> Upload:
     return upload
 
 
+def drop_upload(session: Session, upload: Upload) -> None:
+    """Forget an upload; what it stored is removed by `nextslice gc` where no volume needs it."""
+    session.execute(delete(UploadPart).where(UploadPart.upload_id == upload.id))
+    session.delete(upload)
+
+
 def _known(session: Session, project: Project, blobs: BlobStore, sha256: str | None, size_bytes: int) -> str | None:
     """Content that this project uploaded before: of other projects' files nobody learns here that they are there."""
     if sha256 is None:

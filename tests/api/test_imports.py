@@ -106,6 +106,9 @@ def test_an_upload_goes_on_where_the_line_broke_and_is_stored_once(service: Serv
     assert service.client.post(f"{path}/complete")["complete"]
     again = service.client.post(f"/v1/projects/{project}/uploads", draft)
     assert (again["complete"], again["missing"]) == (True, [])
+    for each in (upload, again):
+        service.http.delete(f"/v1/uploads/{each['id']}").raise_for_status()
+        assert service.refusal("GET", f"/v1/uploads/{each['id']}")[0] == 404
 
 
 @on_sqlite

@@ -122,7 +122,7 @@ def test_a_copy_counts_once_and_is_named(tmp_path: Path) -> None:
     volumes, refused = find_dicom_volumes(tmp_path)
     assert len(volumes[0].pictures) == 5
     assert [(file.path.name, file.reason) for file in refused] == [
-        ("zz copy.dcm", "zz copy.dcm is a copy of a picture that was taken already.")
+        ("zz copy.dcm", "zz copy.dcm has the identifier of a picture that was taken already: a copy.")
     ]
 
 

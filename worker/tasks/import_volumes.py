@@ -13,10 +13,10 @@ from app.datasets.mixed import only_folder, recognise_layout
 from app.datasets.published import differences
 from app.datasets.records import DatasetListing, LabelClass, VolumeSource
 from app.datasets.registry import list_dataset
+from app.datasets.upload import Privacy
 from app.db.models import Project
 from app.errors import Conflict, InvalidInput, NextSliceError, TooLarge
 from app.formats.archives import is_zip, unpack_zip
-from app.formats.deidentify import Deidentifier
 from app.services import imports, uploads
 from app.services.imports import ImportOrder, ImportReport
 from app.storage.secret_key import pseudonym_key
@@ -56,20 +56,20 @@ def _import(work: Work, order: ImportOrder, scratch: Path) -> ImportReport:
     report.dataset = listing.name
     report.left_out += [asdict(problem) for problem in listing.problems]
     report.remarks += listing.remarks
-    cleaner = None if order.untouched else Deidentifier(key)
+    privacy = Privacy(key, order.untouched)
     for done, volume in enumerate(listing.volumes):
         work.progress(done, len(listing.volumes), f"importing {volume.patient} {volume.name}")
         place = scratch / "volume"
         place.mkdir()
         try:
-            _take(work, order, listing, volume, classes, place, cleaner, report)
+            _take(work, order, listing, volume, classes, place, privacy, report)
         except (InvalidInput, TooLarge, Conflict) as refusal:
             _raise_if_lost(refusal)
             report.refused.append({"name": f"{volume.patient} {volume.name}", "reason": str(refusal)})
         shutil.rmtree(place)
     report.remarks += differences(listing.name, report.counts())
-    if cleaner is not None and cleaner.removed:
-        report.deidentified = imports.account_of(cleaner)
+    if privacy.removed:
+        report.deidentified = imports.account_of(privacy.removed)
     return report
 
 
@@ -110,12 +110,13 @@ def _take(
     volume: VolumeSource,
     classes: tuple[LabelClass, ...],
     scratch: Path,
-    cleaner: Deidentifier | None,
+    privacy: Privacy,
     report: ImportReport,
 ) -> None:
     with work.database.reading() as session:
         project = session.get_one(Project, work.project_id)
         volume = imports.settle_volume(session, project, listing, order, volume)
+    cleaner = privacy.cleaner if volume.image.is_dir() else None
     ingested, masks = imports.ingest_source(work.blobs, volume, classes, scratch, cleaner, order.axis)
     line: dict[str, Any] = {}
 
