@@ -7,6 +7,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 
 from app.db.migrate import differences, head_revision, migrate
 from app.db.session import Database
@@ -20,6 +22,32 @@ def test_a_migrated_database_has_what_the_models_say(database: Database) -> None
 
 def test_migrating_again_changes_nothing(database: Database) -> None:
     assert migrate(database) == head_revision()
+
+
+def test_a_sqlite_file_of_the_first_release_keeps_its_rows_through_every_later_migration(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'old.db'}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
+    project, patient = "01" * 16, "02" * 16
+    with database.write_engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO projects (id, slug, name, label_schema, supervision, strategy, budgets, seed, protocol,"
+            " auto_train, auto_propose, created_at) VALUES"
+            f" ('{project}', 'old', 'Old', '[]', 'full', 'gcl', '[2]', 0, '{{}}', 1, 0, '2026-01-01')"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO patients (id, project_id, code, split, attributes)"
+            f" VALUES ('{patient}', '{project}', 'p1', 'train', '{{}}')"
+        )
+    assert migrate(database) == head_revision()
+    with database.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT slug FROM projects").scalars().all() == ["old"]
+        assert connection.exec_driver_sql("SELECT project_id FROM patients").scalars().all() == [project]
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
+        assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+    database.dispose()
 
 
 def migrate_at_once(url: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,13 +23,32 @@ _LOCK = 0x6E657874  # "next": any number that nobody else locks
 
 def migrate(database: Database) -> str:
     """Run what is missing and give back the revision that the database has now."""
-    with database.write_engine.begin() as connection:
+    with database.write_engine.connect() as connection, _loose_references(connection), connection.begin():
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        if database.is_sqlite and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").all()):
+            raise RuntimeError(f"the migration left rows that point nowhere, and is taken back: {broken[:3]}")
         return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+@contextmanager
+def _loose_references(connection: Connection) -> Iterator[None]:
+    """SQLite changes a table by copying and dropping it, which rows that point at it would forbid.
+
+    The switch does nothing within a transaction, so it is turned on the driver's own connection, before the first.
+    """
+    driver = connection.connection.driver_connection
+    if connection.dialect.name != "sqlite" or driver is None:
+        yield
+        return
+    driver.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA foreign_keys=ON")
 
 
 def current_revision(database: Database) -> str | None:
