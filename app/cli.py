@@ -101,6 +101,7 @@ def import_dataset(
     seed: Annotated[int, typer.Option(help="Of the split, where the data set has none, and of the project.")] = 0,
     axis: Annotated[int | None, typer.Option(help="Axis of the files to cut slices along: 0, 1 or 2.")] = None,
     untouched: Annotated[bool, typer.Option(help="Keep DICOM files with all that they say of people.")] = False,
+    strategy_settings: Annotated[str, typer.Option(help="JSON; /v1/strategies lists what each takes.")] = "{}",
     url: Url = "",
 ) -> None:
     """Take a data set into a project."""
@@ -125,6 +126,7 @@ def import_dataset(
                     "budgets": _numbers(budgets),
                     "preset": preset,
                     "seed": seed,
+                    "strategy_settings": _json_object(strategy_settings),
                 },
             )
         imported = import_listing(
@@ -193,6 +195,9 @@ def bench_run(
     seeds: Annotated[str, typer.Option(help="The seeds themselves, comma-separated.")] = "1",
     preset: Annotated[str, typer.Option(help="Training protocol: paper, cpu or tiny.")] = "paper",
     protocol: Annotated[str, typer.Option(help='JSON: fields of the preset to replace, e.g. {"members": 3}.')] = "{}",
+    recipe: Annotated[str, typer.Option(help="Of segmentation training: paper or modern; default: the preset's.")] = "",
+    ablation: Annotated[str, typer.Option(help="In place of strategies: table4 or controls.")] = "",
+    strategy_settings: Annotated[str, typer.Option(help='JSON: e.g. {"bald": {"passes": 10}}.')] = "{}",
     url: Url = "",
 ) -> None:
     """Run an experiment; stopped, the same command goes on where it was."""
@@ -208,7 +213,9 @@ def bench_run(
         budgets=tuple(_numbers(budgets)),
         seeds=tuple(int(seed) for seed in _numbers(seeds)),
         preset=preset,
-        overrides=_json_object(protocol),
+        overrides=_with_recipe(_json_object(protocol), recipe),
+        ablation=ablation,
+        settings=_json_object(strategy_settings),
     )
     listing = list_dataset(dataset, root)
     knobs = Settings(home=target / "service", port=0)
@@ -307,6 +314,12 @@ def _wait_for_signal() -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, stop)
     stopped.wait()
+
+
+def _with_recipe(overrides: dict[str, Any], recipe: str) -> dict[str, Any]:
+    if not recipe:
+        return overrides
+    return overrides | {"segmentation": {**overrides.get("segmentation", {}), "recipe": recipe}}
 
 
 def _numbers(text: str) -> list[float]:

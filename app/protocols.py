@@ -33,6 +33,7 @@ class EncoderProtocol:
     weight_patient: float = 0.05
     weight_volume: float = 0.35
     weight_slice: float = 0.0
+    mates: str = ""  # relations that batches are grouped by though their loss has no weight, comma-separated
     start: str = "imagenet"  # or "scratch"
     resize: str = "nearest"  # or "area", for inputs far below the native size
     precision: str = "auto"  # or "float32"
@@ -46,6 +47,8 @@ class EncoderProtocol:
         _demand(self, "temperature", self.temperature > 0, "above 0")
         weights = (self.weight_nt_xent, self.weight_patient, self.weight_volume, self.weight_slice)
         _demand(self, "weight_nt_xent", any(weights), "above 0 when all other weights are 0")
+        mates_known = set(self.mates.split(",")) <= {"", "slice", "volume", "patient"}
+        _demand(self, "mates", mates_known, "some of slice, volume and patient, comma-separated")
         _demand(self, "start", self.start in {"imagenet", "scratch"}, "imagenet or scratch")
         _demand(self, "precision", self.precision in {"auto", "float32"}, "auto or float32")
         _demand(self, "resize", self.resize in {"nearest", "area"}, "nearest or area")

@@ -154,6 +154,20 @@ def loop_hd95(prediction: np.ndarray, reference: np.ndarray, spacing: tuple[floa
     return max(directed(first, second), directed(second, first))
 
 
+def loop_asd(prediction: np.ndarray, reference: np.ndarray, spacing: tuple[float, float, float]) -> float | None:
+    """Every surface point of either mask measured to every one of the other."""
+    if not prediction.any() or not reference.any():
+        return None
+    in_plane = prediction.shape[0] == 1
+    surfaces = [loop_surface(mask, in_plane=in_plane) for mask in (prediction, reference)]
+    distances = [
+        min(math.sqrt(sum(((a - b) * s) ** 2 for a, b, s in zip(p, q, spacing, strict=True))) for q in others)
+        for points, others in (surfaces, reversed(surfaces))
+        for p in points
+    ]
+    return sum(distances) / len(distances)
+
+
 # --- Contrastive learning and selection ------------------------------------------------------------------------------
 
 

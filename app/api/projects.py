@@ -11,6 +11,7 @@ from app.api.wires import project_wire
 from app.names import STRATEGIES
 from app.services import projects
 from app.services.projects import LabelClass, ProjectDraft
+from app.strategy_settings import STRATEGY_SETTINGS
 
 router = APIRouter(prefix="/v1", tags=["projects"], route_class=CreatingRoute)
 
@@ -21,7 +22,15 @@ def list_strategies() -> Page[StrategyWire]:
     return Page(
         items=[
             StrategyWire(
-                name=each.name, summary=each.summary, needs=sorted(each.needs), cost=each.cost, source=each.source
+                name=each.name,
+                summary=each.summary,
+                needs=sorted(each.needs),
+                cost=each.cost,
+                source=each.source,
+                settings={
+                    name: f"{setting.allowed}: {setting.summary}"
+                    for name, setting in STRATEGY_SETTINGS.get(each.name, {}).items()
+                },
             )
             for each in STRATEGIES.values()
         ]
@@ -46,6 +55,7 @@ def create_project(asked: ProjectAsked, session: Writing, response: Response) ->
         overlap=asked.overlap,
         adjudicate=asked.adjudicate,
         review_percent=asked.review_percent,
+        strategy_settings=asked.strategy_settings,
     )
     project = projects.create_project(session, draft)
     response.headers["Location"] = f"/v1/projects/{project.id}"

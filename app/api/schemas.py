@@ -57,6 +57,7 @@ class ProjectAsked(Asked):
     overlap: int = Field(default=1, description="How many people read each slice, blind to one another (1 to 10).")
     adjudicate: bool = Field(default=False, description="Readings that differ go to a further person.")
     review_percent: float = Field(default=0, description="Share of the slices that a reviewer looks at.")
+    strategy_settings: dict[str, Any] = Field(default_factory=dict, description="See /v1/strategies.")
 
 
 class ProjectWire(Wire):
@@ -71,6 +72,7 @@ class ProjectWire(Wire):
     budgets: list[float]
     seed: int
     protocol: dict[str, Any]
+    strategy_settings: dict[str, Any]
     auto_train: bool
     auto_propose: bool
     overlap: int
@@ -89,6 +91,7 @@ class StrategyWire(Wire):
     needs: list[str]
     cost: str
     source: str
+    settings: dict[str, str] = Field(description="Name and what it may be; given to a project as strategy_settings.")
 
 
 class VolumeWire(BaseModel):
@@ -184,7 +187,8 @@ class MetricWire(Wire):
     class_value: int
     dice: float | None
     hd95: float | None
-    hd95_unit: str
+    hd95_unit: str = Field(description="Of hd95 and asd.")
+    asd: float | None = Field(description="Average symmetric surface distance.")
     missed: bool
 
 

@@ -12,11 +12,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from app.errors import BudgetRefused, ResumeMismatch, UnknownStrategy
+from app.bench.ablations import ABLATIONS, Arm
+from app.errors import BudgetRefused, ResumeMismatch, UnknownAblation, UnknownStrategy
 from app.names import STRATEGIES, Supervision
 from app.protocols import resolve_protocol
+from app.strategy_settings import check_strategy_settings
 
 MANIFEST = "manifest.json"
+_LATER_FIELDS: dict[str, Any] = {"ablation": "", "settings": {}}  # what plans meant before they named these
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,38 @@ class BenchPlan:
     seeds: tuple[int, ...]
     preset: str
     overrides: dict[str, Any] = field(default_factory=dict)
+    ablation: str = ""  # the name of a list of arms, which then stand in place of the strategies
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # of strategies, by their names
 
     def __post_init__(self) -> None:
         """Refuse at once what would only fail after an hour."""
         for strategy in self.strategies:
             if strategy not in STRATEGIES:
                 raise UnknownStrategy(strategy, sorted(STRATEGIES))
+        for strategy, settings in self.settings.items():
+            if strategy not in STRATEGIES:
+                raise UnknownStrategy(strategy, sorted(STRATEGIES))
+            check_strategy_settings(strategy, settings)
         if not self.budgets or any(not 0 < budget <= 100 for budget in self.budgets):
             raise BudgetRefused("every budget is more than 0 and at most 100 percent")
         if list(self.budgets) != sorted(set(self.budgets)):
             raise BudgetRefused("budgets are cumulative percentages and must ascend")
-        resolve_protocol(self.preset, self.overrides)
+        if self.ablation and self.ablation not in ABLATIONS:
+            raise UnknownAblation(self.ablation, sorted(ABLATIONS))
+        for arm in self.arms:
+            resolve_protocol(self.preset, self.overrides_of(arm))
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """What is compared: the strategies, or the arms of the ablation."""
+        return ABLATIONS[self.ablation] if self.ablation else tuple(Arm(each, each) for each in self.strategies)
+
+    def overrides_of(self, arm: Arm) -> dict[str, Any]:
+        """What an arm replaces in the preset: the plan's fields, and its own on top."""
+        merged = dict(self.overrides)
+        for name, value in arm.protocol.items():
+            merged[name] = {**merged.get(name, {}), **value} if isinstance(value, dict) else value
+        return merged
 
 
 def open_manifest(out: Path, plan: BenchPlan) -> dict[str, Any]:
@@ -51,7 +75,7 @@ def open_manifest(out: Path, plan: BenchPlan) -> dict[str, Any]:
     if path.exists():
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         for name, value in wanted.items():
-            if manifest["plan"].get(name) != value:
+            if manifest["plan"].get(name, _LATER_FIELDS.get(name)) != value:
                 raise ResumeMismatch(str(out), name)
         return manifest
     manifest = {

@@ -28,6 +28,7 @@ COLUMNS = (
     "dice",
     "hd95",
     "hd95_unit",
+    "asd",
     "misses",
     "volumes",
 )
@@ -65,6 +66,7 @@ def append_results(
                     "dice": _mean(row["dice"] for row in rows),
                     "hd95": _mean(row["hd95"] for row in rows),
                     "hd95_unit": rows[0]["hd95_unit"],
+                    "asd": _mean(row["asd"] for row in rows),
                     "misses": sum(row["missed"] for row in rows),
                     "volumes": len(rows),
                 }

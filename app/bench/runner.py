@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from app.bench.ablations import Arm
 from app.bench.plan import BenchPlan, open_manifest, save_manifest
 from app.bench.report import RESULTS, append_results, draw_curve
 from app.client import POLL_S, Client, import_listing, label_schema_of
@@ -32,32 +33,32 @@ _SHARE_BEFORE = _SHARE_OF | {RoundState.TRAINING: 0.0, RoundState.EVALUATING: 0.
 
 @dataclass(frozen=True)
 class _Run:
-    strategy: str
+    arm: Arm
     seed: int
     slug: str
 
     @property
     def name(self) -> str:
-        return f"{self.strategy}, seed {self.seed}"
+        return f"{self.arm.name}, seed {self.seed}"
 
 
 def run_bench(client: Client, listing: DatasetListing, plan: BenchPlan, out: Path, tell: Tell) -> Path:
     """Run every strategy and seed of the plan; writes results.csv, curve.png and manifest.json into `out`."""
     manifest = open_manifest(out, plan)
     runs = [
-        _Run(strategy, seed, f"bench-{plan.dataset}-{plan.supervision}-{strategy}-s{seed}-{manifest['run']}")
+        _Run(arm, seed, f"bench-{plan.dataset}-{plan.supervision}-{arm.slug}-s{seed}-{manifest['run']}")
         for seed in plan.seeds
-        for strategy in plan.strategies
+        for arm in plan.arms
     ]
     clock = _Clock(runs, plan, tell)
     (out / RESULTS).unlink(missing_ok=True)  # written anew from the service, so that no row stands twice
     for run in runs:
         _prepare(client, listing, plan, run, clock)
-        kept = manifest["runs"].setdefault(run.slug, {"strategy": run.strategy, "seed": run.seed, "rounds": {}})
+        kept = manifest["runs"].setdefault(run.slug, {"strategy": run.arm.name, "seed": run.seed, "rounds": {}})
         for budget in plan.budgets:
             round_ = _finish_round(client, run, budget, clock)
             kept["rounds"][f"{budget:g}"] = _describe_round(client, round_)
-            append_results(out, plan, run.strategy, run.seed, client, run.slug, round_)
+            append_results(out, plan, run.arm.name, run.seed, client, run.slug, round_)
             save_manifest(out, manifest)
             draw_curve(out)
         kept["jobs"] = _describe_jobs(client, run)
@@ -93,7 +94,7 @@ class _Clock:
 
 
 def _encoder_weight(run: _Run) -> float:
-    return _ENCODER_WEIGHT if Need.ENCODER in STRATEGIES[run.strategy].needs else 0.0
+    return _ENCODER_WEIGHT if Need.ENCODER in STRATEGIES[run.arm.strategy].needs else 0.0
 
 
 def _prepare(client: Client, listing: DatasetListing, plan: BenchPlan, run: _Run, clock: _Clock) -> None:
@@ -105,11 +106,12 @@ def _prepare(client: Client, listing: DatasetListing, plan: BenchPlan, run: _Run
                 "name": f"Bench: {plan.dataset}, {run.name}",
                 "label_schema": label_schema_of(listing),
                 "supervision": plan.supervision,
-                "strategy": run.strategy,
+                "strategy": run.arm.strategy,
+                "strategy_settings": plan.settings.get(run.arm.strategy, {}),
                 "budgets": list(plan.budgets),
                 "seed": run.seed,
                 "preset": plan.preset,
-                "protocol": plan.overrides,
+                "protocol": plan.overrides_of(run.arm),
             },
         )
 

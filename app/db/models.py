@@ -127,6 +127,7 @@ class Project(Base):
     budgets: Mapped[list[Any]]  # cumulative percent of the train slices, ascending
     seed: Mapped[int]
     protocol: Mapped[dict[str, Any]]
+    strategy_settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
     auto_train: Mapped[bool] = mapped_column(default=True)
     auto_propose: Mapped[bool] = mapped_column(default=False)
     overlap: Mapped[int] = mapped_column(default=1)  # how many people read each slice, blind to one another
@@ -430,7 +431,8 @@ class Metric(Base):
     class_value: Mapped[int]
     dice: Mapped[float | None]
     hd95: Mapped[float | None]
-    hd95_unit: Mapped[str] = mapped_column(String(8))
+    hd95_unit: Mapped[str] = mapped_column(String(8))  # of both distances
+    asd: Mapped[float | None]
     missed: Mapped[bool]
     slice_counts: Mapped[list[Any]]  # per slice: true positives, false positives, false negatives
 

@@ -10,7 +10,7 @@ NextSliceError
 │   │                            ServerFolderRefused
 │   ├── ProtocolRefused, LabelSchemaRefused, BudgetRefused, ProjectSettingRefused, UnknownStrategy
 │   ├── SupervisionMismatch, MaskIncomplete, EmptyBody, OtherSlice, WebhookRefused, ExportRefused
-│   ├── VolumeNotExportable, IdempotencyKeyRefused, IdempotencyKeyReused
+│   ├── VolumeNotExportable, UnknownAblation, IdempotencyKeyRefused, IdempotencyKeyReused
 │   └── BadBlobKey, BlobRangeOutside, StoreRefused
 ├── NotFound                404  BlobNotFound, PlaneOutside, ProjectNotFound, RecordNotFound, NoAnnotationYet
 ├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, GroundTruthExists,
@@ -221,6 +221,9 @@ from app.errors.projects import (
 )
 from app.errors.projects import (
     RecordNotFound as RecordNotFound,
+)
+from app.errors.projects import (
+    UnknownAblation as UnknownAblation,
 )
 from app.errors.projects import (
     UnknownStrategy as UnknownStrategy,

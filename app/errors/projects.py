@@ -59,6 +59,16 @@ class UnknownStrategy(InvalidInput):
         super().__init__(f"There is no strategy {name[:100]!r}; known are {', '.join(known)}.")
 
 
+class UnknownAblation(InvalidInput):
+    """No ablation has this name."""
+
+    code = "unknown-ablation"
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name, self.known = name, tuple(known)
+        super().__init__(f"There is no ablation {name[:100]!r}; known are {', '.join(known)}.")
+
+
 class ProjectNotFound(NotFound):
     """No project has this id or slug."""
 

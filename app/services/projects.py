@@ -22,6 +22,7 @@ from app.errors import (
 )
 from app.names import STRATEGIES, UNLABELLED, Split, Supervision
 from app.protocols import resolve_protocol
+from app.strategy_settings import check_strategy_settings
 
 READERS_AT_MOST = 10
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,98}[a-z0-9]|[a-z0-9]")
@@ -55,6 +56,7 @@ class ProjectDraft:
     overlap: int = 1
     adjudicate: bool = False
     review_percent: float = 0.0
+    strategy_settings: dict[str, Any] = field(default_factory=dict)
 
 
 def create_project(session: Session, draft: ProjectDraft) -> Project:
@@ -73,6 +75,7 @@ def create_project(session: Session, draft: ProjectDraft) -> Project:
         raise ProjectSettingRefused("review_percent", "between 0 and 100", draft.review_percent)
     _check_label_schema(draft.label_schema)
     _check_budgets(draft.budgets)
+    strategy_settings = check_strategy_settings(draft.strategy, draft.strategy_settings)
     protocol = resolve_protocol(draft.preset, draft.overrides)
     if session.scalar(select(Project.id).where(Project.slug == draft.slug)) is not None:
         raise ProjectExists(draft.slug)
@@ -85,6 +88,7 @@ def create_project(session: Session, draft: ProjectDraft) -> Project:
         budgets=[float(each) for each in draft.budgets],
         seed=draft.seed,
         protocol=protocol.as_json(),
+        strategy_settings=strategy_settings,
         auto_train=draft.auto_train,
         auto_propose=draft.auto_propose,
         overlap=draft.overlap,

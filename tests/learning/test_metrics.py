@@ -41,6 +41,10 @@ def test_scores_equal_their_loops(drawn: tuple[np.ndarray, np.ndarray, tuple[flo
         assert (score.hd95 is None) == (expected is None)
         if expected is not None:
             assert score.hd95 == pytest.approx(expected, abs=1e-9)
+        average = oracles.loop_asd(said, reference == score.value, spacing)
+        assert (score.asd is None) == (average is None)
+        if average is not None:
+            assert score.asd == pytest.approx(average, abs=1e-9)
 
 
 @settings(max_examples=30, deadline=None)

@@ -24,6 +24,7 @@ class EncoderConfig:
     weight_patient: float = 0.05  # lambda 1
     weight_volume: float = 0.35  # lambda 2
     weight_slice: float = 0.0  # lambda 3
+    mates: str = ""  # relations that groups get a mate for though their weight is 0, comma-separated: a control
     anchors: str = "both"  # "both" views, or "first" as Eq. 4 is printed
     start: str = "imagenet"  # "imagenet" or "scratch"
     resize: str = "nearest"  # "nearest" as published, or "area" for inputs far below the native size
@@ -39,7 +40,10 @@ class EncoderConfig:
         _refuse_unlisted(self, "start", ("imagenet", "scratch"))
         _refuse_unlisted(self, "precision", PRECISIONS)
         _refuse_unlisted(self, "resize", RESIZES)
-        if self.weight_nt_xent == 0 and not self.relations:
+        for name in filter(None, self.mates.split(",")):
+            if name not in {"slice", "volume", "patient"}:
+                raise ConfigError("mates", self.mates, "some of slice, volume and patient, comma-separated")
+        if self.weight_nt_xent == 0 and not any(weight for _, weight in self.relation_weights):
             raise ConfigError("weight_nt_xent", self.weight_nt_xent, "above 0 when all other weights are 0")
         if self.group_size > self.batch_slices:
             raise ConfigError("batch_slices", self.batch_slices, f"at least the group size {self.group_size}")
@@ -51,8 +55,9 @@ class EncoderConfig:
 
     @property
     def relations(self) -> tuple[str, ...]:
-        """The relations whose weight is above zero, in the order of a group's mates."""
-        return tuple(name for name, weight in self.relation_weights if weight > 0)
+        """The relations that a group has a mate for: those of a weight above zero, and those of `mates`."""
+        also = self.mates.split(",")
+        return tuple(name for name, weight in self.relation_weights if weight > 0 or name in also)
 
     @property
     def group_size(self) -> int:

@@ -1,4 +1,4 @@
-"""How well a predicted volume agrees with its reference: Dice and the 95th percentile Hausdorff distance."""
+"""How well a predicted volume agrees with its reference: Dice, and the distances of their surfaces (HD95, ASD)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,19 +13,21 @@ from worker.learning.errors import BadInputError, ShapeError
 from worker.learning.shapes import UNLABELLED, LabelArray, Spacing
 
 BoolArray = npt.NDArray[np.bool_]
+Distances = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class ClassScore:
     """One class of one volume.
 
-    Empty in prediction and reference: Dice and HD95 are None and the class is skipped in every mean. Empty in one of
-    them: Dice 0, HD95 None and `missed`, so that a miss never looks like a hit.
+    Empty in prediction and reference: Dice and distances are None and the class is skipped in every mean. Empty in one
+    of them: Dice 0, the distances None and `missed`, so that a miss never looks like a hit.
     """
 
     value: int  # the class
     dice: float | None
     hd95: float | None  # in `unit`
+    asd: float | None  # in `unit`
     unit: str  # "mm", or "voxel" where the spacing is unknown
     missed: bool
     true_positives: int  # voxels
@@ -55,12 +57,14 @@ def score_class(prediction: BoolArray, reference: BoolArray, value: int, spacing
     hits = np.count_nonzero(prediction & reference, axis=(1, 2))
     false_alarms = np.count_nonzero(prediction & ~reference, axis=(1, 2))
     omissions = np.count_nonzero(reference & ~prediction, axis=(1, 2))
+    distances = surface_distances(prediction, reference, spacing)
     totals = (int(hits.sum()), int(false_alarms.sum()), int(omissions.sum()))
     rows = zip(hits.tolist(), false_alarms.tolist(), omissions.tolist(), strict=True)
     return ClassScore(
         value=value,
         dice=dice_of_counts(*totals),
-        hd95=hd95(prediction, reference, spacing),
+        hd95=None if distances is None else larger_percentile(*distances),
+        asd=None if distances is None else mean_distance(*distances),
         unit="voxel" if spacing is None else "mm",
         missed=bool(prediction.any()) != bool(reference.any()),
         true_positives=totals[0],
@@ -79,9 +83,26 @@ def dice_of_counts(true_positives: int, false_positives: int, false_negatives: i
 def hd95(prediction: BoolArray, reference: BoolArray, spacing: Spacing | None) -> float | None:
     """Give the larger of the two directed 95th percentiles of the surface distance, for (Z, H, W) masks.
 
-    In millimetres with a spacing (z, y, x), else in voxels. A surface is what a mask loses by one erosion with its face
-    neighbours; the percentile interpolates linearly. None when either mask is empty: the caller tells a miss from a
-    class that is not there. A volume of one slice is measured in its plane, where not every pixel is surface.
+    In millimetres with a spacing (z, y, x), else in voxels; the percentile interpolates linearly. None when either mask
+    is empty: the caller tells a miss from a class that is not there.
+    """
+    distances = surface_distances(prediction, reference, spacing)
+    return None if distances is None else larger_percentile(*distances)
+
+
+def asd(prediction: BoolArray, reference: BoolArray, spacing: Spacing | None) -> float | None:
+    """Give the average symmetric surface distance: the mean over all points of both surfaces; otherwise as `hd95`."""
+    distances = surface_distances(prediction, reference, spacing)
+    return None if distances is None else mean_distance(*distances)
+
+
+def surface_distances(
+    prediction: BoolArray, reference: BoolArray, spacing: Spacing | None
+) -> tuple[Distances, Distances] | None:
+    """Give the distance of each surface point to the other surface, there and back; None when either mask is empty.
+
+    A surface is what a mask loses by one erosion with its face neighbours. A volume of one slice is measured in its
+    plane, where not every pixel is surface.
     """
     if not prediction.any() or not reference.any():
         return None
@@ -93,7 +114,17 @@ def hd95(prediction: BoolArray, reference: BoolArray, spacing: Spacing | None) -
     # Nearest neighbours between two surfaces: far fewer points than a distance transform has voxels.
     there, _ = KDTree(other).query(points)
     back, _ = KDTree(points).query(other)
+    return np.asarray(there), np.asarray(back)
+
+
+def larger_percentile(there: Distances, back: Distances) -> float:
+    """Give the HD95 of two sets of surface distances."""
     return max(float(np.percentile(there, 95)), float(np.percentile(back, 95)))
+
+
+def mean_distance(there: Distances, back: Distances) -> float:
+    """Give the ASD of two sets of surface distances."""
+    return float(np.concatenate([there, back]).mean())
 
 
 def mean_dice(volumes: Iterable[Iterable[float | None]]) -> float | None:

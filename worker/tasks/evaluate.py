@@ -76,6 +76,7 @@ def summarise(
     validated = [model for model in members if model.metrics.get("validation_dice") is not None]
     best = max(validated, key=lambda model: float(model.metrics["validation_dice"]), default=None)
     hd95 = [row.hd95 for row in metrics if row.member is not None and row.hd95 is not None]
+    asd = [row.asd for row in metrics if row.member is not None and row.asd is not None]
     return {
         "volumes": len({metric.volume_id for metric in metrics}),
         "dice": fmean(single) if single else None,
@@ -87,6 +88,7 @@ def summarise(
         "dice_ensemble": dice.get(None),
         "dice_best_on_validation": None if best is None else dice.get(best.member),
         "hd95": fmean(hd95) if hd95 else None,
+        "asd": fmean(asd) if asd else None,
         "hd95_unit": metrics[0].hd95_unit if metrics else None,
         "misses": sum(row.missed for row in metrics if row.member is not None),
     }
@@ -129,6 +131,7 @@ def _score(
             dice=score.dice,
             hd95=score.hd95,
             hd95_unit=score.unit,
+            asd=score.asd,
             missed=score.missed,
             slice_counts=[list(counts) for counts in score.slice_counts],
         )

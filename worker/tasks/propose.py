@@ -57,7 +57,7 @@ def run(work: Work) -> Record:
     budget = round_.target - int(pool.annotated.sum())
     generator = numpy_generator(round_.seed, "select", round_.number)
     try:
-        picks = STRATEGIES[round_.strategy](pool, budget, {}, generator)
+        picks = STRATEGIES[round_.strategy](pool, budget, project.strategy_settings, generator)
     except (WeightsError, WeightsMissingError) as error:
         raise Unavailable(f"{round_.strategy} cannot choose: {error}") from error
     proposed = _explain(picks, slices, volumes, round_.strategy)
