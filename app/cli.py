@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from app import cli_storage
+from app.cli_import import tell_import
 from app.client import Client, connect, import_listing, label_schema_of
 from app.errors import NextSliceError
 from app.log import configure_logging
@@ -31,7 +33,6 @@ app.command()(cli_storage.gc)
 app.command()(cli_storage.verify)
 
 out = Console(highlight=False, soft_wrap=True)
-_NAMED = 3
 _QUIET_S = 30.0  # without a terminal a line of progress comes this often
 
 Url = Annotated[str, typer.Option(help="A running service; without it one is started for this command.")]
@@ -91,8 +92,10 @@ def migrate() -> None:
 
 @app.command("import")
 def import_dataset(
-    name: Annotated[str, typer.Argument(help="Kind of data set, e.g. acdc or nifti; an unknown one names all.")],
-    path: Annotated[Path, typer.Argument(help="Its folder.")],
+    name: Annotated[
+        str, typer.Argument(help="Kind of data set, e.g. acdc, nifti, dicom or mixed; auto: told by the layout.")
+    ],
+    path: Annotated[Path, typer.Argument(help="Its folder, a zip, or a single file.")],
     project: Annotated[str, typer.Option(help="Slug of the project; it is made if it is not there.")],
     supervision: Annotated[Supervision, typer.Option()] = Supervision.FULL,
     strategy: Annotated[str, typer.Option()] = "gcl",
@@ -105,21 +108,25 @@ def import_dataset(
     url: Url = "",
 ) -> None:
     """Take a data set into a project."""
-    from app.datasets.published import differences
+    from app.datasets.inputs import input_folder, layout_of
     from app.datasets.registry import list_dataset
     from app.datasets.upload import Privacy
-    from app.formats.deidentify import PROFILE, removed_words
     from app.storage.secret_key import pseudonym_key
 
     privacy = Privacy(pseudonym_key(settings(), project), untouched)
-    listing = list_dataset(name, path, seed=seed, key=privacy.key)
-    with _service(url, settings(), ()) as client, _progress() as tell:
+    with (
+        input_folder(path) as (folder, unpacked),
+        _service(url, settings(), ()) as client,
+        _progress() as tell,
+    ):
+        listing = list_dataset(layout_of(name, folder), folder, seed=seed, key=privacy.key)
+        listing = replace(listing, problems=(*unpacked, *listing.problems))
         if client.find_project(project) is None:
             client.post(
                 "/v1/projects",
                 {
                     "slug": project,
-                    "name": f"{name}: {path.resolve().name}",
+                    "name": f"{listing.name}: {path.resolve().name}",
                     "label_schema": label_schema_of(listing),
                     "supervision": supervision,
                     "strategy": strategy,
@@ -133,22 +140,7 @@ def import_dataset(
             client, project, listing, lambda done, total, message: tell(done / max(total, 1), message), privacy, axis
         )
         found = client.get(f"/v1/projects/{project}")
-    for split, counts in listing.counts().items():
-        out.print(
-            f"{split}: {counts['patients']} patients, {counts['volumes']} volumes, {found['slices'][split]} slices"
-        )
-    counted = {split: {**counts, "slices": found["slices"][split]} for split, counts in listing.counts().items()}
-    for remark in (*listing.remarks, *differences(name, counted)):
-        out.print(f"note: {remark}")
-    for problem in listing.problems:
-        out.print(f"left out: {problem.name}: {problem.reason}")
-    for remark, volumes in _by_remark(imported.remarks).items():
-        shown = ", ".join(volumes[:_NAMED]) + (f" and {len(volumes) - _NAMED} more" if len(volumes) > _NAMED else "")
-        out.print(f"note: {shown}: {remark}")
-    if imported.removed is not None:
-        out.print(f"de-identified ({PROFILE}): {removed_words(imported.removed)}")
-    for volume, reason in imported.refused:
-        out.print(f"refused: {volume}: {reason}")
+    tell_import(out, listing, imported, found["slices"])
     if imported.refused:
         raise typer.Exit(1)
 
@@ -296,13 +288,6 @@ def _progress() -> Iterator[Any]:
     with Progress(*columns, console=out) as bar:
         task = bar.add_task("", total=1.0, left="")
         yield lambda share, text: bar.update(task, completed=share, description=text, left=left(share))
-
-
-def _by_remark(remarks: list[tuple[str, str]]) -> dict[str, list[str]]:
-    grouped: dict[str, list[str]] = {}
-    for volume, remark in remarks:
-        grouped.setdefault(remark, []).append(volume)
-    return grouped
 
 
 def _wait_for_signal() -> None:

@@ -71,6 +71,12 @@ def _mask(count: int = 5) -> NDArray[np.uint8]:
     return mask
 
 
+def segmented_series(folder: Path) -> NDArray[np.uint8]:
+    """Write a series with a segmentation of two structures beside it, and give back their mask (Z, H, W)."""
+    _write_seg(folder / "labels.dcm", _study(folder / "ct"), _mask(), ["liver", "spleen"])
+    return _mask()
+
+
 @pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])
 def test_a_segmentation_is_the_mask_of_the_series_that_it_names(tmp_path: Path, kind: str) -> None:
     _write_seg(tmp_path / "labels.dcm", _study(tmp_path / "ct"), _mask(), ["liver", "spleen"], kind)
