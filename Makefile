@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Two test processes on two cores: threads beyond that only get in each other's way.
 TEST_ENV := OMP_NUM_THREADS=1 PYTHONHASHSEED=0
 
-.PHONY: setup run test check format migration lock clean
+.PHONY: setup run test check fuzz format migration lock clean
 
 setup: $(VENV)/.done
 
@@ -35,6 +35,10 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/test_migrations.py
+
+# The OpenAPI document against the running service, at length and on both engines
+fuzz: setup
+	$(TEST_ENV) NEXTSLICE_FUZZ_EXAMPLES=$(or $(EXAMPLES),100) $(BIN)/pytest -q tests/api/test_contract.py
 
 format: setup
 	$(BIN)/ruff format .

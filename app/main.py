@@ -27,6 +27,7 @@ from app.api import (
     volumes,
     webhooks,
 )
+from app.api.contract import install_contract
 from app.api.deps import House
 from app.api.metrics import CountRequests, RequestMeter
 from app.api.problems import install_problem_handlers
@@ -70,6 +71,7 @@ def create_app(knobs: Settings | None = None) -> FastAPI:
     app.state.house = house
     app.state.meter = RequestMeter(house.database)
     install_problem_handlers(app)
+    install_contract(app)
     for routes in (
         health,
         metrics,

@@ -119,6 +119,7 @@ def run_trials(stack: Stack, hearts: Path, trials: int, rounds: bool, seed: int 
         writers = [Writer(stack.urls[0], f"writer {n}", group, report) for n, group in enumerate(groups)]
         for writer in writers:
             writer.start()
+        wait_until("the first write", lambda: client.get("/v1/projects/hearts")["annotated"] > 0)
         known = set[str]()
         for trial in range(trials):
             known |= keep_busy(client, rounds)

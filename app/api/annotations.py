@@ -84,7 +84,7 @@ def read_annotation(
     return mask_answer(session, found, body, format, takes_gzip, headers)
 
 
-@router.get("/slices/{slice_}/prediction", response_class=Response)
+@router.get("/slices/{slice_}/prediction", response_class=Response, responses={204: {"description": "None yet."}})
 def read_prediction(
     slice_: str,
     house: TheHouse,
@@ -101,7 +101,7 @@ def read_prediction(
     return mask_answer(session, found, encode_mask(mask), format, takes_gzip, _origin(session, prediction))
 
 
-@router.get("/slices/{slice_}/uncertainty", response_class=Response)
+@router.get("/slices/{slice_}/uncertainty", response_class=Response, responses={204: {"description": "None yet."}})
 def read_uncertainty(
     slice_: str,
     house: TheHouse,

@@ -53,7 +53,7 @@ def save_draft(
     )
 
 
-@router.get("/slices/{slice_}/draft", response_class=Response)
+@router.get("/slices/{slice_}/draft", response_class=Response, responses={204: {"description": "None yet."}})
 def read_draft(
     slice_: str,
     session: Reading,

@@ -83,7 +83,11 @@ def read_volume(volume: str, session: Reading) -> VolumeWire:
     return volume_wire(found, ground_truth.ground_truth_kinds(session, [found.id])[found.id])
 
 
-@router.get("/volumes/{volume}/file")
+@router.get(
+    "/volumes/{volume}/file",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}, "application/gzip": {}, "application/zip": {}}}},
+)
 def read_original(volume: str, house: TheHouse, session: Reading) -> StreamingResponse:
     """The file as it was taken in."""
     found = volumes.find_volume(session, volume)
