@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.names import AnnotationKind, Purpose, SkipReason, Split, Supervision
+from app.names import AnnotationKind, Purpose, SkipReason, Split, Supervision, Verdict
 
 Item = TypeVar("Item")
 
@@ -266,6 +266,49 @@ class DiffWire(BaseModel):
     against_id: uuid.UUID
     changed_pixels: int
     dice: dict[int, float | None] = Field(description="Of each class; null: neither has it.")
+
+
+class ReviewAsked(Asked):
+    """A verdict on a version; the comment may be pinned to a pixel."""
+
+    annotator: str = Field(default="local", min_length=1, max_length=200)
+    verdict: Literal[Verdict.ACCEPT, Verdict.REJECT]
+    comment: str = Field(default="", max_length=5000)
+    x: float | None = Field(default=None, ge=0, allow_inf_nan=False, description="Column, in pixels.")
+    y: float | None = Field(default=None, ge=0, allow_inf_nan=False, description="Row, in pixels.")
+
+
+class ReviewWire(Wire):
+    """What a reviewer said of a version."""
+
+    id: uuid.UUID
+    version_id: uuid.UUID
+    reviewer: str
+    verdict: Verdict
+    comment: str
+    x: float | None
+    y: float | None
+    created_at: datetime
+
+
+class PairAgreementWire(Wire):
+    """How far two readers agree on one class; null: nothing to measure."""
+
+    readers: tuple[str, str]
+    class_value: int
+    slices: int
+    dice: float | None
+    hd95: float | None
+    hd95_unit: str
+    missed: int = Field(description="Slices where one of the two has the class.")
+    kappa: float | None = Field(description="Cohen's, over all pixels together.")
+
+
+class AgreementWire(BaseModel):
+    """Agreement over so many slices."""
+
+    slices: int
+    items: list[PairAgreementWire]
 
 
 class VolumeAnnotated(BaseModel):

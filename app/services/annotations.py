@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, undefer
 
-from app.db.models import Annotation, AnnotationVersion, Draft, Project, Slice, Volume
+from app.db.models import Annotation, AnnotationVersion, Draft, Project, Review, Slice, Volume
 from app.db.session import database_now
 from app.errors import (
     AnnotationStale,
@@ -23,7 +23,7 @@ from app.errors import (
     RecordNotFound,
     SupervisionMismatch,
 )
-from app.names import UNLABELLED, AnnotationKind, Purpose, Supervision, WebhookEvent
+from app.names import UNLABELLED, AnnotationKind, Purpose, Supervision, Verdict, WebhookEvent
 from app.services import assignments, rounds
 from app.services.lookup import find_row
 from app.services.projects import class_values
@@ -83,6 +83,8 @@ def submit_annotation(
         raise AnnotationStale(current)
     version = _append_version(session, blobs, project, slice_, annotation, base, mask, submission, keep_head=blind)
     session.execute(delete(Draft).where(Draft.slice_id == slice_.id, Draft.author == submission.author))
+    if submission.purpose == Purpose.REVIEW and base is not None:
+        session.add(Review(version_id=base.id, reviewer=submission.author, verdict=Verdict.FIX))
     rounds.mark_annotated(session, project, slice_.id)
     if seat is not None:
         assignments.complete(session, project, seat)
