@@ -12,6 +12,7 @@ from alembic.config import Config
 
 from app.db.migrate import differences, head_revision, migrate
 from app.db.session import Database
+from app.errors import DatabaseEncodingRefused
 from tests.conftest import POSTGRES_SERVER
 
 
@@ -80,3 +81,20 @@ def test_postgres_processes_that_start_at_once_migrate_once() -> None:
     with psycopg.connect(POSTGRES_SERVER, autocommit=True) as connection:
         connection.execute("DROP DATABASE nextslice_test_migrate WITH (FORCE)")
     assert found == [head_revision()] * 4
+
+
+def test_a_database_without_an_encoding_is_refused_in_one_sentence() -> None:
+    try:
+        with psycopg.connect(POSTGRES_SERVER, autocommit=True, connect_timeout=3) as connection:
+            connection.execute("DROP DATABASE IF EXISTS nextslice_test_ascii WITH (FORCE)")
+            connection.execute(
+                "CREATE DATABASE nextslice_test_ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0"
+            )
+    except psycopg.OperationalError as error:
+        pytest.skip(f"no PostgreSQL on this machine ({str(error).splitlines()[0]})")
+    database = Database(POSTGRES_SERVER.rsplit("/", 1)[0] + "/nextslice_test_ascii")
+    with pytest.raises(DatabaseEncodingRefused, match="encoding SQL_ASCII, but UTF8 is needed"):
+        migrate(database)
+    database.dispose()
+    with psycopg.connect(POSTGRES_SERVER, autocommit=True) as connection:
+        connection.execute("DROP DATABASE nextslice_test_ascii WITH (FORCE)")

@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, select, text
+from sqlalchemy import Connection, Dialect, create_engine, event, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import func
+
+from app.errors import DatabaseEncodingRefused
 
 BUSY_TIMEOUT_S = 10
 
@@ -37,6 +39,7 @@ class Database:
             event.listen(self.engine, "checkin", _end_sqlite)
         else:
             self.engine = create_engine(url, pool_pre_ping=True, pool_size=20, max_overflow=20)
+            event.listen(self.engine, "do_connect", _connect_to_unicode)
         self.write_engine = self.engine.execution_options(nextslice_writes=True)
         self._write_lock: threading.Lock | None = threading.Lock() if self.is_sqlite else None
 
@@ -70,6 +73,16 @@ def is_reachable(database: Database) -> bool:
     """True when a trivial query is answered; raises what the driver raises otherwise."""
     with database.reading() as session:
         return bool(session.execute(text("SELECT 1")).scalar_one() == 1)
+
+
+def _connect_to_unicode(dialect: Dialect, _record: object, arguments: list[Any], options: dict[str, Any]) -> Any:
+    # A SQL_ASCII database gives texts back as bytes, and SQLAlchemy's own first question then ends in a TypeError.
+    connection: Any = dialect.connect(*arguments, **options)
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding == "SQL_ASCII":
+        connection.close()
+        raise DatabaseEncodingRefused(encoding)
+    return connection
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

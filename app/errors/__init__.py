@@ -16,7 +16,8 @@ NextSliceError
 ├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, GroundTruthExists,
 │                                GroundTruthMissing, RoundOpen, NothingLeft, RoundStateConflict, RoundPending,
 │                                NoModelYet, JobLostError, JobCancelled, JobFinishedError, JobNotRetryable,
-│                                AddressTaken, ResumeMismatch, ModelVersionIncomplete, NoEarlierModel,
+│                                AddressTaken, DatabaseEncodingRefused, ResumeMismatch, ModelVersionIncomplete,
+│                                NoEarlierModel,
 │                                UploadIncomplete, NothingToExport, LeaseInUse, LeaseLimit, ReadingsComplete,
 │                                ReadingsIncomplete, OwnWork, VersionSuperseded, RequestStillRunning
 ├── Gone                    410  LeaseGone, SliceLeasedElsewhere
@@ -161,6 +162,9 @@ from app.errors.jobs import (
 )
 from app.errors.jobs import (
     BrokerUnreachable as BrokerUnreachable,
+)
+from app.errors.jobs import (
+    DatabaseEncodingRefused as DatabaseEncodingRefused,
 )
 from app.errors.jobs import (
     GpuOutOfMemory as GpuOutOfMemory,

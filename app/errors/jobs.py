@@ -73,6 +73,19 @@ class BrokerUnreachable(Unavailable):
         super().__init__(f"The message broker cannot be reached: {reason}.")
 
 
+class DatabaseEncodingRefused(Conflict):
+    """The database keeps texts without an encoding, so names would come back as bytes."""
+
+    code = "database-encoding-refused"
+
+    def __init__(self, encoding: str) -> None:
+        self.encoding = encoding
+        super().__init__(
+            f"The database has the encoding {encoding}, but UTF8 is needed: "
+            "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0."
+        )
+
+
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
