@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from app.exports.archive import Archive
-from app.exports.records import ExportPlan, ExportVolume
+from app.exports.records import ExportClass, ExportPlan, ExportVolume
 from app.formats.nifti import write_nifti
 from app.names import UNLABELLED, Split
 
@@ -51,10 +52,7 @@ class NnUNetWriter:
 
     def finish(self, archive: Archive) -> None:
         """The description of the data set and its split."""
-        labels = {each.name: label for label, each in enumerate(self._plan.classes)}
-        labels = {("background" if label == 0 else name): label for name, label in labels.items()}
-        if self._ignores:
-            labels["ignore"] = len(self._plan.classes)
+        labels = _name_labels(self._plan.classes, ignores=self._ignores)
         names = ["red", "green", "blue"] if self._channels == 3 else ["image"]
         train, validation = self._cases[Split.TRAIN], self._cases[Split.VALIDATION]
         archive.add_json(
@@ -68,3 +66,23 @@ class NnUNetWriter:
             },
         )
         archive.add_json(f"{self._root}/splits_final.json", [{"train": train, "val": validation}])
+
+
+def _name_labels(classes: Sequence[ExportClass], *, ignores: bool) -> dict[str, int]:
+    """The labels as nnU-Net names them; a class that bears a name of nnU-Net's own is told apart by its value.
+
+    nnU-Net reads meaning from "background" and "ignore", and a JSON object would lose one of two equal names.
+    """
+    labels = {"background": 0}
+    taken = {"background", "ignore"} | {each.name for each in classes[1:]}
+    for label, each in enumerate(classes[1:], start=1):
+        name = each.name
+        if name in {"background", "ignore"}:
+            name = f"{name} {each.value}"
+            while name in taken:
+                name += "'"
+            taken.add(name)
+        labels[name] = label
+    if ignores:
+        labels["ignore"] = len(classes)
+    return labels
