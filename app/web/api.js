@@ -1,5 +1,6 @@
 // The REST API as this page uses it; it can do nothing that another front end could not.
 
+import { askToSignIn } from "./signin.js";
 import { strings } from "./strings.js";
 
 const PART_BYTES = 4 << 20;
@@ -30,6 +31,7 @@ async function send(path, options = {}) {
     throw new Problem(0, "unreachable", strings.unreachable);
   }
   if (answer.ok) return answer;
+  if (answer.status === 401) askToSignIn();
   const problem = await answer.json().catch(() => ({}));
   throw new Problem(answer.status, problem.code ?? "", problem.detail ?? strings.refused(answer.status), tagOf(answer));
 }

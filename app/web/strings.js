@@ -7,6 +7,10 @@ export const strings = {
   refused: (status) => `The service refused with status ${status} and no sentence.`,
   dismiss: "Dismiss",
   annotatorName: "Your name",
+  signInTitle: "Sign in",
+  signInName: "Name",
+  signInPassword: "Password",
+  signIn: "Sign in",
 
   // board
   projects: "Projects",
