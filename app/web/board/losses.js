@@ -4,7 +4,7 @@ import { element, svg } from "../dom.js";
 import { strings } from "../strings.js";
 
 const [WIDTH, HEIGHT] = [340, 150];
-const MARGIN = { top: 12, right: 12, bottom: 28, left: 44 };
+const MARGIN = { top: 12, right: 12, bottom: 28, left: 54 };
 const COLOURS = ["#7cc4ff", "#ffcf6b", "#7fd6a0", "#ff9b8f", "#c9a6ff"];
 
 let live = { job: null, loss: [] };
