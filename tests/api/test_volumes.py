@@ -91,11 +91,11 @@ GOOD = np.zeros((4, 3, 2), dtype=np.uint8)
         (gzip.compress(b"still not an image"), "not-an-image"),
         (nifti(GOOD)[:-20], "not-an-image"),
         (nifti(NAN), "non-finite-voxel"),
-        (nifti(np.zeros((4, 3), dtype=np.uint8)), "wrong-dimensions"),
+        (nifti(np.zeros((4,), dtype=np.uint8)), "wrong-dimensions"),
         (nifti(np.zeros((4, 3, 2, 5), dtype=np.uint8)), "wrong-dimensions"),
         (nifti(np.zeros((4, 3, 2), dtype=np.complex64)), "unsupported-dtype"),
     ],
-    ids=["text", "empty", "gzipped text", "truncated", "NaN", "2-D", "4-D", "complex"],
+    ids=["text", "empty", "gzipped text", "truncated", "NaN", "1-D", "4-D", "complex"],
 )
 def test_a_volume_that_is_no_image_is_refused_and_leaves_nothing(
     service: Service, make_project: Callable[..., Any], image: bytes, code: str
