@@ -23,7 +23,7 @@ from app.cli_import import tell_import
 from app.client import Client, connect, import_listing, label_schema_of
 from app.errors import NextSliceError
 from app.log import configure_logging
-from app.names import STRATEGIES, ExportFormat, Queue, Supervision
+from app.names import STRATEGIES, ExportFormat, Queue, Scribbles, Supervision
 from app.settings import Settings, settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -104,12 +104,16 @@ def import_dataset(
     seed: Annotated[int, typer.Option(help="Of the split, where the data set has none, and of the project.")] = 0,
     axis: Annotated[int | None, typer.Option(help="Axis of the files to cut slices along: 0, 1 or 2.")] = None,
     untouched: Annotated[bool, typer.Option(help="Keep DICOM files with all that they say of people.")] = False,
+    scribbles: Annotated[Scribbles, typer.Option(help="simulate: drawn from the masks where there are none.")] = (
+        Scribbles.GIVEN
+    ),
     strategy_settings: Annotated[str, typer.Option(help="JSON; /v1/strategies lists what each takes.")] = "{}",
     url: Url = "",
 ) -> None:
     """Take a data set into a project."""
     from app.datasets.inputs import input_folder, layout_of
     from app.datasets.registry import list_dataset
+    from app.datasets.scribbles import with_simulated_scribbles
     from app.datasets.upload import Privacy
     from app.storage.secret_key import pseudonym_key
 
@@ -121,6 +125,8 @@ def import_dataset(
     ):
         listing = list_dataset(layout_of(name, folder), folder, seed=seed, key=privacy.key)
         listing = replace(listing, problems=(*unpacked, *listing.problems))
+        if scribbles == Scribbles.SIMULATE:
+            listing = with_simulated_scribbles(listing, seed)
         if client.find_project(project) is None:
             client.post(
                 "/v1/projects",
@@ -189,6 +195,9 @@ def bench_run(
     protocol: Annotated[str, typer.Option(help='JSON: fields of the preset to replace, e.g. {"members": 3}.')] = "{}",
     recipe: Annotated[str, typer.Option(help="Of segmentation training: paper or modern; default: the preset's.")] = "",
     ablation: Annotated[str, typer.Option(help="In place of strategies: table4 or controls.")] = "",
+    scribbles: Annotated[Scribbles, typer.Option(help="simulate: drawn from the masks where there are none.")] = (
+        Scribbles.GIVEN
+    ),
     strategy_settings: Annotated[str, typer.Option(help='JSON: e.g. {"bald": {"passes": 10}}.')] = "{}",
     url: Url = "",
 ) -> None:
@@ -197,6 +206,7 @@ def bench_run(
     from app.bench.report import CURVE, summarise_results
     from app.bench.runner import run_bench
     from app.datasets.registry import list_dataset
+    from app.datasets.scribbles import with_simulated_scribbles
 
     plan = BenchPlan(
         dataset=dataset,
@@ -208,8 +218,11 @@ def bench_run(
         overrides=_with_recipe(_json_object(protocol), recipe),
         ablation=ablation,
         settings=_json_object(strategy_settings),
+        scribbles=scribbles,
     )
     listing = list_dataset(dataset, root)
+    if scribbles == Scribbles.SIMULATE:
+        listing = with_simulated_scribbles(listing, 0)
     knobs = Settings(home=target / "service", port=0)
     with _service(url, knobs, tuple(Queue)) as client, _progress() as tell:
         results = run_bench(client, listing, plan, target, tell)

@@ -17,6 +17,13 @@ class Supervision(StrEnum):
     MIXED = "mixed"
 
 
+class Scribbles(StrEnum):
+    """Where the oracle's scribbles of a data set come from."""
+
+    GIVEN = "given"
+    SIMULATE = "simulate"
+
+
 class AnnotationKind(StrEnum):
     """How one slice was annotated: a few strokes, or every pixel."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from app.bench.ablations import ABLATIONS, Arm
 from app.errors import BudgetRefused, ResumeMismatch, UnknownAblation, UnknownStrategy
-from app.names import STRATEGIES, Supervision
+from app.names import STRATEGIES, Scribbles, Supervision
 from app.protocols import resolve_protocol
 from app.strategy_settings import check_strategy_settings
 
@@ -35,6 +35,7 @@ class BenchPlan:
     overrides: dict[str, Any] = field(default_factory=dict)
     ablation: str = ""  # the name of a list of arms, which then stand in place of the strategies
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # of strategies, by their names
+    scribbles: Scribbles = Scribbles.GIVEN
 
     def __post_init__(self) -> None:
         """Refuse at once what would only fail after an hour."""

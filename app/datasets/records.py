@@ -62,6 +62,7 @@ class VolumeSource:
     the values of the schema, None where they are the same. `part` names the volume in a folder that holds several,
     `full_part` and `scribble_part` the masks in files that hold several arrays. `dicom` is what was found in a DICOM
     folder, so that it need not be searched again, and `segmentations` are its dense mask in files of the same kind.
+    With a `simulated_seed` its scribbles are drawn from the dense mask.
     """
 
     patient: str
@@ -78,6 +79,7 @@ class VolumeSource:
     scribble_part: str = ""
     dicom: DicomVolume | None = None
     segmentations: tuple[SegmentationSource, ...] = ()
+    simulated_seed: int | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -6,7 +6,7 @@ import gzip
 import secrets
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from app.datasets.records import (
     read_scribble_mask,
     read_volume_image,
 )
+from app.datasets.scribbles import simulate_scribbles
 from app.errors import NotAnImage
 from app.formats.deidentify import Deidentifier
 from app.formats.nifti import nifti_chunks
@@ -90,8 +91,22 @@ def prepare_upload(
     if plain and not volume.part:
         image, full, scribble = (None if path is None else _as_it_is(path) for path in paths)
         assert image is not None
-        return PreparedVolume(image, full, scribble, None, volume.unlabelled_value, volume.mask_values, axis, ())
-    return _converted(volume, classes, scratch, privacy, axis)
+        values = volume.mask_values
+        prepared = PreparedVolume(image, full, scribble, None, volume.unlabelled_value, values, axis, ())
+    else:
+        prepared = _converted(volume, classes, scratch, privacy, axis)
+    return prepared if volume.simulated_seed is None else _with_scribbles(prepared, volume, scratch)
+
+
+def _with_scribbles(prepared: PreparedVolume, volume: VolumeSource, scratch: Path) -> PreparedVolume:
+    """The same with scribbles drawn from the dense mask; the file's name says so and under which seed."""
+    assert volume.simulated_seed is not None
+    geometry = read_volume_image(volume, prepared.axis).geometry
+    mask = read_full_mask(volume, geometry)
+    assert mask is not None
+    drawn = simulate_scribbles(mask, volume.simulated_seed, f"{volume.patient}/{volume.name}")
+    path = scratch / f"simulated-scribbles-seed-{volume.simulated_seed}.nii.gz"
+    return replace(prepared, scribble_mask=_mask_file(path, drawn, geometry), unlabelled_value=None)
 
 
 def _converted(
