@@ -14,7 +14,7 @@ from tests.api.conftest import Service, on_sqlite, packed
 def test_scribbled_and_masked_slices_are_taken_and_trained_on_together(
     service: Service, make_project: Callable[..., Any]
 ) -> None:
-    protocol = {"segmentation": {"recipe": "modern"}}
+    protocol = {"segmentation": {"recipe": "modern", "pseudo_labels": "soft"}}
     make_project(supervision="mixed", protocol=protocol)
     opened = service.client.post("/v1/projects/hearts/rounds")
     service.work_off()
