@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from app import cli_storage
+from app.accounts_cli import token_commands, user_commands
 from app.cli_import import tell_import
 from app.client import Client, connect, import_listing, label_schema_of
 from app.errors import NextSliceError
@@ -29,6 +30,8 @@ from app.settings import Settings, settings
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 bench = typer.Typer(no_args_is_help=True, help="Whole published experiments, the oracle annotating.")
 app.add_typer(bench, name="bench")
+app.add_typer(user_commands, name="user")
+app.add_typer(token_commands, name="token")
 app.command()(cli_storage.gc)
 app.command()(cli_storage.verify)
 
@@ -74,7 +77,9 @@ def up(
         running_service(knobs, tuple(Queue) if with_workers else ()) as url,
     ):
         out.print(f"NextSlice is ready: {url}   (API: {url}/docs, data: {knobs.home.resolve()})")
-        if demo and with_workers:
+        if knobs.has_accounts:
+            _tell_of_accounts(knobs)
+        elif demo and with_workers:
             make_demo_project(url, knobs)
             out.print("The demo project is there; its first slices are being proposed. Ctrl+C stops.")
         _wait_for_signal()
@@ -301,6 +306,17 @@ def _progress() -> Iterator[Any]:
     with Progress(*columns, console=out) as bar:
         task = bar.add_task("", total=1.0, left="")
         yield lambda share, text: bar.update(task, completed=share, description=text, left=left(share))
+
+
+def _tell_of_accounts(knobs: Settings) -> None:
+    from app.db.session import Database
+    from app.services.people import count_accounts
+
+    database = Database(knobs.database)
+    with database.reading() as session:
+        if not count_accounts(session):
+            out.print("There is no account yet; make the first: nextslice user add NAME --administrator")
+    database.dispose()
 
 
 def _wait_for_signal() -> None:

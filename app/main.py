@@ -12,6 +12,7 @@ from fastapi.staticfiles import StaticFiles
 
 from app.api import annotations as annotation_routes
 from app.api import (
+    audit,
     drafts,
     exports,
     health,
@@ -19,8 +20,10 @@ from app.api import (
     imports,
     jobs,
     leases,
+    members,
     metrics,
     models,
+    people,
     projects,
     reviews,
     rounds,
@@ -31,11 +34,13 @@ from app.api import (
 from app.api.contract import install_contract
 from app.api.deps import House
 from app.api.metrics import CountRequests, RequestMeter
+from app.api.gate import Gate
 from app.api.problems import install_problem_handlers
 from app.api.requests import LimitBody, TagRequest
 from app.api.security import ProtectPages
 from app.broker import WakeSender, make_celery
 from app.db.session import Database
+from app.errors import AccountsNeeded
 from app.outbox import Dispatcher
 from app.postman import Postman
 from app.services.jobs import queues_to_wake
@@ -50,6 +55,8 @@ WEB = Path(__file__).parent / "web"
 def create_app(knobs: Settings | None = None) -> FastAPI:
     """The service over these settings (default: those of the environment). The schema must be migrated already."""
     knobs = knobs or settings()
+    if not knobs.has_accounts and not knobs.binds_loopback:
+        raise AccountsNeeded(knobs.host)
     house = open_house(knobs)
     postman = Postman(house.database, knobs)
 
@@ -90,10 +97,14 @@ def create_app(knobs: Settings | None = None) -> FastAPI:
         exports,
         webhooks,
         statistics,
+        people,
+        members,
+        audit,
     ):
         app.include_router(routes.router)
     app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
     app.add_middleware(LimitBody, limit_bytes=knobs.max_upload_bytes)
+    app.add_middleware(Gate, house=house)
     app.add_middleware(ProtectPages)
     app.add_middleware(CountRequests, meter=app.state.meter)
     app.add_middleware(TagRequest)

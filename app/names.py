@@ -67,6 +67,35 @@ class JobState(StrEnum):
         return self in {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
 
 
+class Role(StrEnum):
+    """What somebody is in a project; each may do what those before it may."""
+
+    VIEWER = "viewer"
+    ANNOTATOR = "annotator"
+    REVIEWER = "reviewer"
+    MANAGER = "manager"
+    OWNER = "owner"
+
+    def covers(self, needed: Role) -> bool:
+        """True when this role may do what `needed` may."""
+        ranks = list(Role)
+        return ranks.index(self) >= ranks.index(needed)
+
+
+class Scope(StrEnum):
+    """How much of what its account may do a token may do; each includes those before it."""
+
+    READ = "read"
+    ANNOTATE = "annotate"
+    MANAGE = "manage"
+    ADMIN = "admin"
+
+    def covers(self, needed: Scope) -> bool:
+        """True when this scope allows what `needed` allows."""
+        ranks = list(Scope)
+        return ranks.index(self) >= ranks.index(needed)
+
+
 class Queue(StrEnum):
     """Which workers may take a job."""
 

@@ -16,6 +16,7 @@ from typing import Protocol
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from app.db.audit import write_trace
 from app.db.session import Database
 from app.errors import BrokerUnreachable
 from app.log import get_log
@@ -63,6 +64,7 @@ def unit_of_work(database: Database, bell: Bell) -> Iterator[Session]:
     """
     with database.writing() as session:
         yield session
+        write_trace(session)
         session.commit()
     queues = frozenset(session.info.get(_QUEUES, ()))
     if queues:

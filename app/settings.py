@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Literal
 
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -30,6 +32,15 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address the embedded service binds to.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the embedded service listens on.")
+    sign_in: Literal["auto", "local", "accounts"] = Field(
+        default="auto",
+        description="local: whoever sits at this machine is the owner; accounts: people sign in; "
+        "auto: local where `host` is a loopback address, else accounts.",
+    )
+    session_s: float = Field(default=12 * 3600.0, gt=0, description="How long a sign-in lasts, seconds.")
+    public_url: str = Field(
+        default="", description="Address that browsers use; https:// there marks the session's cookie Secure."
+    )
     job_lease_s: float = Field(default=20.0, gt=0, description="A worker silent for so long has lost its job, seconds.")
     sweep_s: float = Field(default=2.0, gt=0, description="How often forgotten jobs are looked for, seconds.")
     job_attempts: int = Field(default=3, ge=1, description="A job whose worker died is taken up so often in all.")
@@ -64,6 +75,19 @@ class Settings(BaseSettings):
             # SQLAlchemy 2.1 reads `postgresql://` as psycopg 3; the older short form is still common in hosting.
             return self.database_url.replace("postgres://", "postgresql://", 1)
         return f"sqlite:///{(self.home / 'nextslice.db').resolve()}"
+
+    @property
+    def binds_loopback(self) -> bool:
+        """True when no other machine can reach `host`."""
+        try:
+            return self.host == "localhost" or ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def has_accounts(self) -> bool:
+        """True when people sign in, False when the local user is the owner of everything."""
+        return self.sign_in == "accounts" or (self.sign_in == "auto" and not self.binds_loopback)
 
     @property
     def is_sqlite(self) -> bool:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
-from app.names import STRATEGIES, JobKind
+from app.api import access
+from app.main import create_app
+from app.names import STRATEGIES, JobKind, Role
 from app.protocols import PRESETS, EncoderProtocol, SegmentationProtocol, resolve_protocol
+from app.services.members import BELONGS
+from app.settings import Settings
 from worker.learning.configs import EncoderConfig, SegmentationConfig
 from worker.learning.query.strategies import STRATEGIES as RULES
 from worker.tasks import TASKS, find_task
@@ -58,3 +67,38 @@ def test_every_preset_makes_configurations(preset: str) -> None:
     protocol = resolve_protocol(preset)
     EncoderConfig(**dataclasses.asdict(protocol.encoder))
     assert protocol.segmentation.iterations_for(0.02) >= 1
+
+
+def test_every_route_says_who_may_call_it(tmp_path: Path) -> None:
+    routes = {
+        f"{method} {route.path}"
+        for route in _api_routes(create_app(Settings(home=tmp_path)))
+        for method in route.methods
+    }
+    missing = sorted(routes - set(access.RULES))
+    assert not missing, f"add to the table in app/api/access.py who may call {missing}"
+    gone = sorted(set(access.RULES) - routes)
+    assert not gone, f"app/api/access.py has lines for routes that are not there: {gone}"
+
+
+def test_every_id_in_a_path_says_to_which_project_it_belongs() -> None:
+    for name, rule in access.RULES.items():
+        parameter = next(iter(re.findall(r"{(\w+)}", name)), None)
+        if isinstance(rule.needs, Role):
+            known = parameter == "project" or parameter in BELONGS
+            assert known, (
+                f"say in BELONGS of app/services/members.py to which project {{{parameter}}} of {name} belongs"
+            )
+
+
+def _api_routes(app: FastAPI) -> list[APIRoute]:
+    def below(routes: Iterable[object]) -> Iterator[APIRoute]:
+        for route in routes:
+            if isinstance(route, APIRoute):
+                yield route
+            elif (included := getattr(route, "original_router", None)) is not None:
+                yield from below(included.routes)
+
+    found = list(below(app.routes))
+    assert {route.path for route in found} >= set(app.openapi()["paths"])  # nothing escaped the walk
+    return found

@@ -34,7 +34,7 @@ def submit_annotation(
     body: Body,
     response: Response,
     kind: AnnotationKind,
-    annotator: Annotator = "local",
+    annotator: Annotator,
     lead_time_ms: LeadTime = None,
     purpose: Purpose = Purpose.ANNOTATE,
     prediction: Annotated[str | None, Query(description="X-Prediction of what was drawn over.")] = None,
@@ -60,7 +60,7 @@ def submit_annotation(
 
 
 @router.get("/slices/{slice_}/annotations")
-def list_versions(slice_: str, session: Reading, annotator: Annotator = "local") -> Page[VersionWire]:
+def list_versions(slice_: str, session: Reading, annotator: Annotator) -> Page[VersionWire]:
     """Every version of the slice's annotation (one's own while it is read blind), the oldest first."""
     versions = slice_annotations.list_versions(session, volumes.find_slice(session, slice_), annotator)
     return Page(items=[VersionWire.model_validate(each) for each in versions])
@@ -73,7 +73,7 @@ def read_annotation(
     session: Reading,
     takes_gzip: TakesGzip,
     format: MaskFormat = "raw",  # noqa: A002 - the word of the URL
-    annotator: Annotator = "local",
+    annotator: Annotator,
 ) -> Response:
     """The current mask of the slice (one's own while it is read blind); its ETag is the next submission's If-Match."""
     found = volumes.find_slice(session, slice_)
@@ -141,7 +141,7 @@ def submit_volume_annotation(
     body: Body,
     response: Response,
     kind: AnnotationKind,
-    annotator: Annotator = "local",
+    annotator: Annotator,
     if_match: IfMatch = None,
 ) -> VolumeAnnotated:
     """Submit a NIfTI that covers several slices of a volume: all of its labelled slices are stored, or none.

@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session
 
 from app.api.idempotency import begin_keyed
 from app.db.session import Database
+from app.errors import NotSignedIn
 from app.outbox import Dispatcher, unit_of_work
+from app.services.people import Person
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 
@@ -32,6 +34,17 @@ def _house(request: Request) -> House:
 
 
 TheHouse = Annotated[House, Depends(_house)]
+
+
+def current_person(request: Request) -> Person:
+    """Who asks, with their role in the project that the path names (see `app.api.gate`)."""
+    person: Person | None = getattr(request.state, "person", None)
+    if person is None:
+        raise NotSignedIn
+    return person
+
+
+ThePerson = Annotated[Person, Depends(current_person)]
 
 
 def _reading(house: TheHouse) -> Iterator[Session]:

@@ -25,7 +25,7 @@ def save_draft(
     body: Body,
     response: Response,
     kind: AnnotationKind,
-    annotator: Annotator = "local",
+    annotator: Annotator,
     lead_time_ms: LeadTime = None,
     if_match: IfMatch = None,
     content_type: MaskType = "application/octet-stream",
@@ -58,7 +58,7 @@ def read_draft(
     slice_: str,
     session: Reading,
     takes_gzip: TakesGzip,
-    annotator: Annotator = "local",
+    annotator: Annotator,
     format: MaskFormat = "raw",  # noqa: A002 - the word of the URL
 ) -> Response:
     """One's own draft of the slice, or 204; X-Base-Version is the annotation that it was drawn over."""
@@ -73,6 +73,6 @@ def read_draft(
 
 
 @router.delete("/slices/{slice_}/draft", status_code=204)
-def drop_draft(slice_: str, session: Writing, annotator: Annotator = "local", if_match: IfMatch = None) -> None:
+def drop_draft(slice_: str, session: Writing, annotator: Annotator, if_match: IfMatch = None) -> None:
     """Discard one's own draft."""
     drafts.drop_draft(session, volumes.find_slice(session, slice_), annotator, plain_tag(if_match))

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1", tags=["annotations"], route_class=CreatingRoute
 
 
 @router.get("/annotation-versions/{version}")
-def read_version(version: str, session: Reading, annotator: Annotator = "local") -> VersionWire:
+def read_version(version: str, session: Reading, annotator: Annotator) -> VersionWire:
     """Who drew a version, when, over what."""
     return VersionWire.model_validate(slice_annotations.find_visible_version(session, version, annotator))
 
@@ -30,7 +30,7 @@ def read_version_mask(
     session: Reading,
     takes_gzip: TakesGzip,
     format: MaskFormat = "raw",  # noqa: A002 - the word of the URL
-    annotator: Annotator = "local",
+    annotator: Annotator,
 ) -> Response:
     """The mask of one version."""
     found = slice_annotations.find_visible_version(session, version, annotator)
@@ -45,7 +45,7 @@ def diff_version(
     house: TheHouse,
     session: Reading,
     against: Annotated[str | None, Query(description="Another version of the slice; default: the parent.")] = None,
-    annotator: Annotator = "local",
+    annotator: Annotator,
 ) -> DiffWire:
     """What changed: pixels, and the Dice of each class."""
     found = slice_annotations.find_visible_version(session, version, annotator)
@@ -61,7 +61,7 @@ def restore_version(
     house: TheHouse,
     session: Writing,
     response: Response,
-    annotator: Annotator = "local",
+    annotator: Annotator,
     if_match: IfMatch = None,
 ) -> VersionWire:
     """Make an old version the newest: a new one with its mask, over the version that If-Match names."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from app.api.deps import House, Reading, TheHouse, Writing
+from app.api.deps import House, Reading, TheHouse, ThePerson, Writing
 from app.api.idempotency import CreatingRoute
 from app.api.schemas import LeaseAsked, LeaseWire, Page, SkipAsked, TakeoverAsked
 from app.api.wires import lease_wires
@@ -16,12 +16,13 @@ router = APIRouter(prefix="/v1", tags=["leases"], route_class=CreatingRoute)
 
 @router.post("/projects/{project}/leases", response_model=None, responses={200: {"model": Page[LeaseWire]}, 204: {}})
 def lease_slices(
-    project: str, house: TheHouse, session: Writing, asked: LeaseAsked | None = None
+    project: str, house: TheHouse, session: Writing, person: ThePerson, asked: LeaseAsked | None = None
 ) -> Page[LeaseWire] | Response:
     """The next slices for an annotator, in pick order; 204 when nothing is left and nothing more is coming."""
     wish = asked or LeaseAsked()
+    holder = person.acting_as(wish.annotator)
     found = projects.find_project(session, project)
-    taken = leases.lease_next_slices(session, found, wish.annotator, wish.n, lease_clocks(house), wish.purpose)
+    taken = leases.lease_next_slices(session, found, holder, wish.n, lease_clocks(house), wish.purpose)
     if not taken:
         return Response(status_code=204)
     return Page(items=lease_wires(session, taken))
@@ -50,10 +51,10 @@ def skip_slice(lease: str, asked: SkipAsked, session: Writing) -> LeaseWire:
 
 
 @router.post("/leases/{lease}/takeover")
-def take_over_lease(lease: str, asked: TakeoverAsked, house: TheHouse, session: Writing) -> LeaseWire:
+def take_over_lease(lease: str, asked: TakeoverAsked, house: TheHouse, session: Writing, person: ThePerson) -> LeaseWire:
     """For managers: hold what somebody else held; their draft stays theirs."""
     found = leases.find_lease(session, lease)
-    taken = leases.take_over(session, found, asked.annotator, lease_clocks(house), force=asked.force)
+    taken = leases.take_over(session, found, person.acting_as(asked.annotator), lease_clocks(house), force=asked.force)
     return lease_wires(session, [taken])[0]
 
 

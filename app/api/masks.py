@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from fastapi import Header, Query, Response
+from fastapi import Depends, Header, Query, Response
 from sqlalchemy.orm import Session
 
+from app.api.deps import ThePerson
 from app.api.volumes import gzip_answer
 from app.db.models import Project, Slice
 from app.errors import EmptyBody, MaskTypeRefused
@@ -24,8 +25,19 @@ _TYPES = (*_RAW_TYPES, "image/png")
 MaskFormat = Annotated[Literal["raw", "png"], Query()]
 MaskType = Annotated[str, Header()]
 IfMatch = Annotated[str | None, Header(description="ETag of the current version, or '\"0\"' when there is none.")]
-Annotator = Annotated[str, Query(min_length=1, max_length=200)]
 LeadTime = Annotated[int | None, Query(ge=0, le=2**31 - 1)]
+
+
+def _acting_name(
+    person: ThePerson,
+    annotator: Annotated[
+        str | None, Query(min_length=1, max_length=200, description="For managers: in whose name; else one's own.")
+    ] = None,
+) -> str:
+    return person.acting_as(annotator)
+
+
+Annotator = Annotated[str, Depends(_acting_name)]
 
 
 def plain_tag(if_match: str | None) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from app.api.deps import Reading, TheHouse, Writing
+from app.api.deps import Reading, TheHouse, ThePerson, Writing
 from app.api.idempotency import CreatingRoute
 from app.api.schemas import ModelVersionWire, ModelWire, Page, PromotionAsked, PromotionWire, RollbackAsked
 from app.api.wires import model_wires, promotion_wires
@@ -55,18 +55,18 @@ def list_promotions(project: str, session: Reading) -> Page[PromotionWire]:
 
 
 @router.post("/projects/{project}/promotions", status_code=201)
-def promote_version(project: str, session: Writing, asked: PromotionAsked) -> PromotionWire:
+def promote_version(project: str, session: Writing, person: ThePerson, asked: PromotionAsked) -> PromotionWire:
     """Have predictions and pre-annotations come from a version; null: from the newest, always."""
     found = projects.find_project(session, project)
-    promotion = models.promote_version(session, found, asked.version, asked.author)
+    promotion = models.promote_version(session, found, asked.version, person.acting_as(asked.author))
     return promotion_wires(session, [promotion])[0]
 
 
 @router.post("/projects/{project}/rollback", status_code=201)
-def roll_back(project: str, session: Writing, asked: RollbackAsked | None = None) -> PromotionWire:
+def roll_back(project: str, session: Writing, person: ThePerson, asked: RollbackAsked | None = None) -> PromotionWire:
     """Go back to the version before the one in use."""
     found = projects.find_project(session, project)
-    author = asked.author if asked is not None else "local"
+    author = person.acting_as(asked.author if asked is not None else None)
     return promotion_wires(session, [models.roll_back(session, found, author)])[0]
 
 

@@ -17,9 +17,12 @@ from app.errors import (
     AnnotationStale,
     Conflict,
     DraftStale,
+    Forbidden,
     Gone,
     InvalidInput,
+    MethodRefused,
     NextSliceError,
+    NotAllowed,
     NotFound,
     PreconditionFailed,
     PreconditionRequired,
@@ -27,6 +30,9 @@ from app.errors import (
     RequestStillRunning,
     RoundPending,
     TooLarge,
+    TooManyRequests,
+    TooManySignIns,
+    Unauthorized,
     Unavailable,
     UnsupportedMedia,
 )
@@ -35,7 +41,10 @@ MEDIA_TYPE = "application/problem+json"
 
 STATUS: dict[type[NextSliceError], int] = {
     InvalidInput: 422,
+    Unauthorized: 401,
+    Forbidden: 403,
     NotFound: 404,
+    NotAllowed: 405,
     Conflict: 409,
     Gone: 410,
     PreconditionFailed: 412,
@@ -43,6 +52,7 @@ STATUS: dict[type[NextSliceError], int] = {
     UnsupportedMedia: 415,
     RangeNotSatisfiable: 416,
     PreconditionRequired: 428,
+    TooManyRequests: 429,
     Unavailable: 503,
 }
 
@@ -70,10 +80,7 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(NextSliceError)
     def _refused(request: Request, error: NextSliceError) -> JSONResponse:
-        headers = {"Retry-After": "2"} if isinstance(error, (RequestStillRunning, RoundPending, Unavailable)) else {}
-        if isinstance(error, (AnnotationStale, DraftStale)):
-            headers["ETag"] = f'"{error.current}"'
-        return _problem(request, status_of(error), error.code, str(error), headers=headers)
+        return problem_answer(request, error)
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -91,14 +98,7 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(OperationalError)
     def _database_away(request: Request, error: OperationalError) -> JSONResponse:
-        structlog.get_logger().error("database did not answer", error=str(error.orig))
-        return _problem(
-            request,
-            503,
-            "database-unavailable",
-            "The database does not answer; nothing was changed.",
-            headers={"Retry-After": "2"},
-        )
+        return database_away_answer(request, error)
 
     @app.exception_handler(DataError)
     def _unstorable(request: Request, error: DataError) -> JSONResponse:
@@ -119,8 +119,24 @@ def install_problem_handlers(app: FastAPI) -> None:
 
 
 def problem_answer(request: Request, error: NextSliceError) -> JSONResponse:
-    """The answer to a refusal, for what stands outside of the routes."""
-    return _problem(request, status_of(error), error.code, str(error))
+    """The answer to a refusal, also for what stands outside of the routes."""
+    headers = {"Retry-After": "2"} if isinstance(error, (RequestStillRunning, RoundPending, Unavailable)) else {}
+    if isinstance(error, (AnnotationStale, DraftStale)):
+        headers["ETag"] = f'"{error.current}"'
+    if isinstance(error, TooManySignIns):
+        headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, MethodRefused):
+        headers["Allow"] = ", ".join(error.allowed)
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
+    return _problem(request, status_of(error), error.code, str(error), headers=headers)
+
+
+def database_away_answer(request: Request, error: OperationalError) -> JSONResponse:
+    """The answer while the database is away."""
+    structlog.get_logger().error("database did not answer", error=str(error.orig))
+    detail = "The database does not answer; nothing was changed."
+    return _problem(request, 503, "database-unavailable", detail, headers={"Retry-After": "2"})
 
 
 def _problem(

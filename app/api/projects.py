@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from app.api.deps import Reading, Writing
+from app.api.deps import Reading, ThePerson, Writing
 from app.api.idempotency import CreatingRoute
 from app.api.schemas import Page, ProjectAsked, ProjectWire, StrategyWire
 from app.api.wires import project_wire
-from app.names import STRATEGIES
-from app.services import projects
+from app.db.audit import note_project
+from app.names import STRATEGIES, Role
+from app.services import members, projects
 from app.services.projects import LabelClass, ProjectDraft
 from app.strategy_settings import STRATEGY_SETTINGS
 
@@ -38,7 +39,7 @@ def list_strategies() -> Page[StrategyWire]:
 
 
 @router.post("/projects", status_code=201)
-def create_project(asked: ProjectAsked, session: Writing, response: Response) -> ProjectWire:
+def create_project(asked: ProjectAsked, session: Writing, person: ThePerson, response: Response) -> ProjectWire:
     """Make a project."""
     draft = ProjectDraft(
         slug=asked.slug,
@@ -58,14 +59,17 @@ def create_project(asked: ProjectAsked, session: Writing, response: Response) ->
         strategy_settings=asked.strategy_settings,
     )
     project = projects.create_project(session, draft)
+    if person.account_id is not None:
+        members.set_member(session, project, person.account_id, Role.OWNER)
+    note_project(project.id)
     response.headers["Location"] = f"/v1/projects/{project.id}"
     return project_wire(session, project)
 
 
 @router.get("/projects")
-def list_projects(session: Reading) -> Page[ProjectWire]:
-    """All projects, the newest first."""
-    return Page(items=[project_wire(session, each) for each in projects.list_projects(session)])
+def list_projects(session: Reading, person: ThePerson) -> Page[ProjectWire]:
+    """The projects that one may know of, the newest first."""
+    return Page(items=[project_wire(session, each) for each in members.visible_projects(session, person)])
 
 
 @router.get("/projects/{project}")

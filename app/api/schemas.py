@@ -195,7 +195,9 @@ class MetricWire(Wire):
 class LeaseAsked(Asked):
     """A wish for slices to work on."""
 
-    annotator: str = Field(default="local", min_length=1, max_length=200)
+    annotator: str | None = Field(
+        default=None, min_length=1, max_length=200, description="For managers: in whose name; else one's own."
+    )
     n: int = Field(default=1, description="1 to 8; what the annotator holds already comes first.")
     purpose: Purpose = Purpose.ANNOTATE
 
@@ -225,7 +227,7 @@ class SkipAsked(Asked):
 class TakeoverAsked(Asked):
     """Who takes a lease over."""
 
-    annotator: str = Field(default="local", min_length=1, max_length=200)
+    annotator: str | None = Field(default=None, min_length=1, max_length=200)
     force: bool = Field(default=False, description="Even from somebody who is at work.")
 
 
@@ -364,13 +366,13 @@ class PromotionAsked(Asked):
     """Which version predictions shall come from."""
 
     version: int | None = Field(description="A number of a version; null: always the newest.", examples=[2])
-    author: str = Field(default="local", min_length=1, max_length=200)
+    author: str | None = Field(default=None, min_length=1, max_length=200)
 
 
 class RollbackAsked(Asked):
     """Who goes back to the version before."""
 
-    author: str = Field(default="local", min_length=1, max_length=200)
+    author: str | None = Field(default=None, min_length=1, max_length=200)
 
 
 class PromotionWire(BaseModel):

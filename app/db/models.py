@@ -10,7 +10,11 @@
               ├─ webhooks ── webhook_deliveries
               ├─ promotions
               ├─ uploads ── upload_parts
+              ├─ memberships ── accounts ─┬─ sessions
+              │                           └─ tokens
               └─ jobs
+
+    sign_in_attempts and audit_events stand alone
 
 Facts are immutable: an annotation is superseded by a new version, never overwritten; a pick keeps its order, value,
 reason and seed.
@@ -554,3 +558,82 @@ class WebhookDelivery(Base):
     error: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime] = _made_at()
     delivered_at: Mapped[datetime | None]
+
+
+class Account(Base):
+    """A person, or a program, that signs in; its name is what leases and annotations are signed with."""
+
+    __tablename__ = "accounts"
+    id: Mapped[uuid.UUID] = _primary_key()
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    password_hash: Mapped[str | None]  # argon2id; null: no sign-in by password
+    administrator: Mapped[bool] = mapped_column(default=False)
+    disabled: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = _made_at()
+
+
+class SignIn(Base):
+    """A browser that is signed in."""
+
+    __tablename__ = "sessions"
+    id: Mapped[uuid.UUID] = _primary_key()
+    account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"), index=True)
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)  # SHA-256 of 256 random bits
+    until: Mapped[datetime]
+    created_at: Mapped[datetime] = _made_at()
+
+
+class ApiToken(Base):
+    """A key for programs, with a scope."""
+
+    __tablename__ = "tokens"
+    __table_args__ = (UniqueConstraint("account_id", "name"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"))
+    name: Mapped[str] = mapped_column(String(100))
+    scope: Mapped[str] = mapped_column(String(16))
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    until: Mapped[datetime]
+    created_at: Mapped[datetime] = _made_at()
+
+
+class Membership(Base):
+    """What an account is in a project."""
+
+    __tablename__ = "memberships"
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"), primary_key=True, index=True)
+    role: Mapped[str] = mapped_column(String(16))
+
+
+class SignInAttempt(Base):
+    """A sign-in that failed or is being judged; counted by every API process alike."""
+
+    __tablename__ = "sign_in_attempts"
+    __table_args__ = (
+        Index("ix_sign_in_attempts_name", "name", "at"),
+        Index("ix_sign_in_attempts_from", "address", "at"),
+    )
+    id: Mapped[uuid.UUID] = _primary_key()
+    name: Mapped[str] = mapped_column(String(100))
+    address: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime]
+
+
+class AuditEvent(Base):
+    """Who did what to what; written with the change itself, refused by the database to be changed or deleted.
+
+    It points at nothing by foreign key: what it tells of may be purged, the row stays.
+    """
+
+    __tablename__ = "audit_events"
+    __table_args__ = (Index("ix_audit_events_project", "project_id", "id"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    at: Mapped[datetime] = _made_at()
+    actor: Mapped[str] = mapped_column(String(100))
+    account_id: Mapped[uuid.UUID | None]
+    action: Mapped[str] = mapped_column(String(200))  # method and path template
+    project_id: Mapped[uuid.UUID | None]
+    object: Mapped[str] = mapped_column(String(200))  # kind and id, e.g. "slice 0199..."
+    request_id: Mapped[str] = mapped_column(String(64))
+    address: Mapped[str] = mapped_column(String(64))

@@ -10,22 +10,30 @@ NextSliceError
 │   │                            ServerFolderRefused
 │   ├── ProtocolRefused, LabelSchemaRefused, BudgetRefused, ProjectSettingRefused, UnknownStrategy
 │   ├── SupervisionMismatch, MaskIncomplete, EmptyBody, OtherSlice, WebhookRefused, ExportRefused
-│   ├── VolumeNotExportable, UnknownAblation, IdempotencyKeyRefused, IdempotencyKeyReused
+│   ├── VolumeNotExportable, UnknownAblation, IdempotencyKeyRefused, IdempotencyKeyReused,
+│   ├── AccountRefused
 │   └── BadBlobKey, BlobRangeOutside, StoreRefused
-├── NotFound                404  BlobNotFound, PlaneOutside, ProjectNotFound, RecordNotFound, NoAnnotationYet
+├── Unauthorized            401  NotSignedIn, SignInFailed
+├── Forbidden               403  RoleMissing, ScopeMissing, AdministratorOnly, NotInAnothersName,
+│                                CrossSiteRequest, HostRefused
+├── NotFound                404  BlobNotFound, PlaneOutside, ProjectNotFound, RecordNotFound, NoAnnotationYet,
+│                                RouteNotFound
+├── NotAllowed              405  MethodRefused
 ├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, GroundTruthExists,
 │                                GroundTruthMissing, RoundOpen, NothingLeft, RoundStateConflict, RoundPending,
 │                                NoModelYet, JobLostError, JobCancelled, JobFinishedError, JobNotRetryable,
 │                                AddressTaken, DatabaseEncodingRefused, ResumeMismatch, ModelVersionIncomplete,
 │                                NoEarlierModel,
 │                                UploadIncomplete, NothingToExport, LeaseInUse, LeaseLimit, ReadingsComplete,
-│                                ReadingsIncomplete, OwnWork, VersionSuperseded, RequestStillRunning
+│                                ReadingsIncomplete, OwnWork, VersionSuperseded, RequestStillRunning,
+│                                NameTaken, LastOwner, AccountsNeeded
 ├── Gone                    410  LeaseGone, SliceLeasedElsewhere
 ├── PreconditionFailed      412  AnnotationStale, DraftStale
 ├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
 ├── UnsupportedMedia        415  MaskTypeRefused
 ├── RangeNotSatisfiable     416
 ├── PreconditionRequired    428  AnnotationPreconditionMissing, DraftPreconditionMissing
+├── TooManyRequests         429  TooManySignIns
 ├── Unavailable             503  MissingExtra, BlobDamaged, StoreUnreachable, BrokerUnreachable, GpuOutOfMemory,
 │                                ServiceUnreachable
 └── RequestRefused               what a service answered to this house as its client
@@ -196,6 +204,51 @@ from app.errors.models import (
 from app.errors.models import (
     NoEarlierModel as NoEarlierModel,
 )
+from app.errors.people import (
+    AccountRefused as AccountRefused,
+)
+from app.errors.people import (
+    AccountsNeeded as AccountsNeeded,
+)
+from app.errors.people import (
+    AdministratorOnly as AdministratorOnly,
+)
+from app.errors.people import (
+    CrossSiteRequest as CrossSiteRequest,
+)
+from app.errors.people import (
+    HostRefused as HostRefused,
+)
+from app.errors.people import (
+    LastOwner as LastOwner,
+)
+from app.errors.people import (
+    MethodRefused as MethodRefused,
+)
+from app.errors.people import (
+    NameTaken as NameTaken,
+)
+from app.errors.people import (
+    NotInAnothersName as NotInAnothersName,
+)
+from app.errors.people import (
+    NotSignedIn as NotSignedIn,
+)
+from app.errors.people import (
+    RoleMissing as RoleMissing,
+)
+from app.errors.people import (
+    RouteNotFound as RouteNotFound,
+)
+from app.errors.people import (
+    ScopeMissing as ScopeMissing,
+)
+from app.errors.people import (
+    SignInFailed as SignInFailed,
+)
+from app.errors.people import (
+    TooManySignIns as TooManySignIns,
+)
 from app.errors.projects import (
     BudgetRefused as BudgetRefused,
 )
@@ -320,6 +373,9 @@ from app.errors.tree import (
     Conflict as Conflict,
 )
 from app.errors.tree import (
+    Forbidden as Forbidden,
+)
+from app.errors.tree import (
     Gone as Gone,
 )
 from app.errors.tree import (
@@ -327,6 +383,9 @@ from app.errors.tree import (
 )
 from app.errors.tree import (
     NextSliceError as NextSliceError,
+)
+from app.errors.tree import (
+    NotAllowed as NotAllowed,
 )
 from app.errors.tree import (
     NotFound as NotFound,
@@ -339,6 +398,12 @@ from app.errors.tree import (
 )
 from app.errors.tree import (
     TooLarge as TooLarge,
+)
+from app.errors.tree import (
+    TooManyRequests as TooManyRequests,
+)
+from app.errors.tree import (
+    Unauthorized as Unauthorized,
 )
 from app.errors.tree import (
     Unavailable as Unavailable,

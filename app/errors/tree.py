@@ -17,6 +17,30 @@ class InvalidInput(NextSliceError):
     code = "invalid-input"
 
 
+class Unauthorized(NextSliceError):
+    """Nobody is signed in (401)."""
+
+    code = "unauthorized"
+
+
+class Forbidden(NextSliceError):
+    """Who asks may know of it, and may not do it (403)."""
+
+    code = "forbidden"
+
+
+class NotAllowed(NextSliceError):
+    """There is no such method on this path (405)."""
+
+    code = "not-allowed"
+
+
+class TooManyRequests(NextSliceError):
+    """It was asked too often (429)."""
+
+    code = "too-many-requests"
+
+
 class NotFound(NextSliceError):
     """What was asked for is not there (404)."""
 

@@ -91,7 +91,7 @@ def test_an_unknown_row_is_not_found(service: Service, kind: str, reference: str
 
 
 def test_an_unknown_path_is_a_problem_too(service: Service) -> None:
-    assert service.refusal("GET", "/v1/nothing") == (404, "not-found")
+    assert service.refusal("GET", "/v1/nothing") == (404, "route-not-found")
     assert service.refusal("PUT", "/v1/projects") == (405, "method-not-allowed")
     assert service.refusal("POST", "/v1/projects", content=b"{") == (422, "invalid-request")
 

@@ -1,0 +1,72 @@
+"""The route of the audit log: JSON by the page, NDJSON and CSV for archives."""
+
+from __future__ import annotations
+
+import csv
+import io
+import uuid
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+from pydantic import AwareDatetime
+
+from app.api.deps import Reading
+from app.api.schemas import Page, Wire
+from app.services import audit, projects
+from app.services.audit import AuditFilter
+
+router = APIRouter(prefix="/v1", tags=["people"])
+
+# A cell that begins with one of these is a formula to spreadsheets.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class AuditWire(Wire):
+    """Who did what to what, from where, in which request."""
+
+    id: uuid.UUID
+    at: AwareDatetime
+    actor: str
+    account_id: uuid.UUID | None
+    action: str
+    object: str
+    request_id: str
+    address: str
+
+
+@router.get("/projects/{project}/audit", response_model=Page[AuditWire])
+def list_audit(
+    project: str,
+    session: Reading,
+    actor: Annotated[str | None, Query(max_length=200)] = None,
+    action: Annotated[str | None, Query(max_length=200, description="Method and path template.")] = None,
+    object: Annotated[str | None, Query(max_length=200, description="Part of it, such as an id.")] = None,  # noqa: A002
+    since: AwareDatetime | None = None,
+    until: AwareDatetime | None = None,
+    cursor: Annotated[str | None, Query(max_length=100)] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    format: Annotated[Literal["json", "ndjson", "csv"], Query()] = "json",  # noqa: A002 - the word of the URL
+) -> Page[AuditWire] | Response:
+    """What was done in the project, the oldest first; `X-Next-Cursor` goes on where NDJSON and CSV end."""
+    found = projects.find_project(session, project)
+    wanted = AuditFilter(actor=actor, action=action, object=object, since=since, until=until)
+    rows = audit.list_events(session, found, wanted, cursor, limit + 1)
+    items = [AuditWire.model_validate(each) for each in rows[:limit]]
+    following = str(items[-1].id) if len(rows) > limit else None
+    if format == "json":
+        return Page(items=items, next_cursor=following)
+    headers = {"X-Next-Cursor": following} if following is not None else {}
+    if format == "ndjson":
+        body = "".join(each.model_dump_json() + "\n" for each in items)
+        return Response(body, media_type="application/x-ndjson", headers=headers)
+    return Response(_as_csv(items), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _as_csv(items: list[AuditWire]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(AuditWire.model_fields)
+    for each in items:
+        cells = ["" if value is None else str(value) for value in each.model_dump(mode="json").values()]
+        writer.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells])
+    return text.getvalue()

@@ -1,0 +1,155 @@
+"""Who is what in which project, and to which project a thing belongs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from app.db.models import (
+    Account,
+    Annotation,
+    AnnotationVersion,
+    Job,
+    Lease,
+    Membership,
+    Model,
+    Project,
+    Round,
+    Slice,
+    Snapshot,
+    Upload,
+    Volume,
+    Webhook,
+    WebhookDelivery,
+)
+from app.errors import LastOwner, ProjectNotFound, RecordNotFound
+from app.names import Role
+from app.services.people import Person
+from app.services.projects import find_project, list_projects
+
+# Path parameter -> (what it is called in a refusal, the query for the project of the row with this id).
+# Whoever adds a route with a new kind of id adds it here; tests/test_access.py fails until then.
+BELONGS: dict[str, tuple[str, Callable[[uuid.UUID], Select[Any]]]] = {
+    "volume": ("volume", lambda row: select(Volume.project_id).where(Volume.id == row)),
+    "slice_": ("slice", lambda row: select(Slice.project_id).where(Slice.id == row)),
+    "round_": ("round", lambda row: select(Round.project_id).where(Round.id == row)),
+    "job": ("job", lambda row: select(Job.project_id).where(Job.id == row)),
+    "lease": ("lease", lambda row: select(Lease.project_id).where(Lease.id == row)),
+    "model": ("model", lambda row: select(Model.project_id).where(Model.id == row)),
+    "version": (
+        "annotation version",
+        lambda row: (
+            select(Annotation.project_id)
+            .join(AnnotationVersion, AnnotationVersion.annotation_id == Annotation.id)
+            .where(AnnotationVersion.id == row)
+        ),
+    ),
+    "upload": ("upload", lambda row: select(Upload.project_id).where(Upload.id == row)),
+    "snapshot": ("snapshot", lambda row: select(Snapshot.project_id).where(Snapshot.id == row)),
+    "webhook": ("webhook", lambda row: select(Webhook.project_id).where(Webhook.id == row)),
+    "delivery": (
+        "delivery",
+        lambda row: (
+            select(Webhook.project_id)
+            .join(WebhookDelivery, WebhookDelivery.webhook_id == Webhook.id)
+            .where(WebhookDelivery.id == row)
+        ),
+    ),
+}
+
+
+def project_of(session: Session, parameter: str, reference: str) -> uuid.UUID:
+    """The project that the thing named by a path belongs to; raises NotFound, as if it were somebody else's."""
+    if parameter == "project":
+        return find_project(session, reference).id
+    what, query = BELONGS[parameter]
+    try:
+        found: uuid.UUID | None = session.scalar(query(uuid.UUID(reference)))
+    except ValueError:
+        found = None
+    if found is None:
+        raise RecordNotFound(what, reference)
+    return found
+
+
+def refuse_as_unknown(parameter: str, reference: str) -> ProjectNotFound | RecordNotFound:
+    """What somebody is told of a thing that they may not know of: what they would be told if it were not there."""
+    return ProjectNotFound(reference) if parameter == "project" else RecordNotFound(BELONGS[parameter][0], reference)
+
+
+def in_project(session: Session, person: Person, project_id: uuid.UUID) -> Person:
+    """The person with their role in this project (None: they may not know of it)."""
+    if person.administrator:
+        return replace(person, role=Role.OWNER)
+    role = session.scalar(
+        select(Membership.role).where(Membership.project_id == project_id, Membership.account_id == person.account_id)
+    )
+    return replace(person, role=None if role is None else Role(role))
+
+
+def holds_lease(session: Session, person: Person, reference: str) -> bool:
+    """Whether the lease is the person's own."""
+    return session.scalar(select(Lease.holder).where(Lease.id == uuid.UUID(reference))) == person.name
+
+
+def visible_projects(session: Session, person: Person) -> list[Project]:
+    """The projects that the person may know of, the newest first."""
+    if person.administrator:
+        return list_projects(session)
+    mine = select(Membership.project_id).where(Membership.account_id == person.account_id)
+    return list(session.scalars(select(Project).where(Project.id.in_(mine)).order_by(Project.id.desc())))
+
+
+def list_members(session: Session, project: Project) -> list[tuple[Account, Role]]:
+    """Everybody who has a role in the project, by name."""
+    rows = session.execute(
+        select(Account, Membership.role)
+        .join(Membership, Membership.account_id == Account.id)
+        .where(Membership.project_id == project.id)
+    ).all()
+    return sorted(((account, Role(role)) for account, role in rows), key=lambda row: row[0].name)
+
+
+def set_member(session: Session, project: Project, account_id: uuid.UUID, role: Role) -> None:
+    """Give an account a role; raises LastOwner when nobody would be owner any more."""
+    _lock(session, project)
+    present = session.get(Membership, (project.id, account_id))
+    if present is None:
+        session.add(Membership(project_id=project.id, account_id=account_id, role=role))
+    else:
+        if role != Role.OWNER:
+            _keep_an_owner(session, project, present)
+        present.role = role
+    session.flush()
+
+
+def remove_member(session: Session, project: Project, account: Account) -> None:
+    """Take an account's role away; raises RecordNotFound where it has none, LastOwner for the last owner."""
+    _lock(session, project)
+    present = session.get(Membership, (project.id, account.id))
+    if present is None:
+        raise RecordNotFound("member", account.name)
+    _keep_an_owner(session, project, present)
+    session.delete(present)
+
+
+def _keep_an_owner(session: Session, project: Project, leaving: Membership) -> None:
+    if leaving.role != Role.OWNER:
+        return
+    others = select(Membership.account_id).where(
+        Membership.project_id == project.id,
+        Membership.role == Role.OWNER,
+        Membership.account_id != leaving.account_id,
+    )
+    if session.scalar(others.limit(1)) is None:
+        raise LastOwner(f"project {project.slug!r}")
+
+
+def _lock(session: Session, project: Project) -> None:
+    # Of two owners who remove each other at once, the second must see that the first is gone.
+    session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
