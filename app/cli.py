@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -38,7 +39,7 @@ app.command()(cli_storage.verify)
 out = Console(highlight=False, soft_wrap=True)
 _QUIET_S = 30.0  # without a terminal a line of progress comes this often
 
-Url = Annotated[str, typer.Option(help="A running service; without it one is started for this command.")]
+Url = Annotated[str, typer.Option(help="A running service, its token in NEXTSLICE_TOKEN; else one is started.")]
 
 
 def main() -> None:
@@ -253,7 +254,7 @@ def bench_report(target: Annotated[Path, typer.Argument(help="Folder of an exper
 def _service(url: str, knobs: Settings, queues: tuple[Queue, ...]) -> Iterator[Client]:
     """A client of the service at `url`, or of one that lives as long as the command."""
     if url:
-        with connect(url) as client:
+        with connect(url, os.environ.get("NEXTSLICE_TOKEN", "")) as client:
             yield client
         return
     from app.embedded import running_service

@@ -31,9 +31,10 @@ Report = Callable[[int, int, str], None]
 class Client:
     """Speaks to one service; every answer that is a problem becomes a RequestRefused with its sentence."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str = "") -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT_S)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT_S, headers=headers)
 
     def __enter__(self) -> Self:
         return self
@@ -183,9 +184,9 @@ def label_schema_of(listing: DatasetListing) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def connect(url: str) -> Iterator[Client]:
+def connect(url: str, token: str = "") -> Iterator[Client]:
     """A client of the service at a URL that has answered once; raises ServiceUnreachable."""
-    with Client(url) as client:
+    with Client(url, token) as client:
         client.get("/v1/version")
         yield client
 

@@ -33,8 +33,8 @@ from app.api import (
 )
 from app.api.contract import install_contract
 from app.api.deps import House
-from app.api.metrics import CountRequests, RequestMeter
 from app.api.gate import Gate
+from app.api.metrics import CountRequests, RequestMeter
 from app.api.problems import install_problem_handlers
 from app.api.requests import LimitBody, TagRequest
 from app.api.security import ProtectPages

@@ -100,7 +100,7 @@ _TABLE: tuple[tuple[str, Door | Role] | tuple[str, Door | Role, Scope], ...] = (
     ("POST /v1/leases/{lease}/heartbeat", _ANNOTATOR),
     ("POST /v1/leases/{lease}/skip", _ANNOTATOR),
     ("POST /v1/leases/{lease}/takeover", _MANAGER),
-    # --- uploads, imports, snapshots, exports
+    # --- what goes in and what comes out
     ("POST /v1/projects/{project}/uploads", _MANAGER),
     ("GET /v1/uploads/{upload}", _MANAGER),
     ("PUT /v1/uploads/{upload}/parts/{number}", _MANAGER),

@@ -29,12 +29,12 @@ router = APIRouter(prefix="/v1", tags=["annotations"], route_class=CreatingRoute
 @router.post("/slices/{slice_}/annotations", status_code=201)
 def submit_annotation(
     slice_: str,
+    annotator: Annotator,
     house: TheHouse,
     session: Writing,
     body: Body,
     response: Response,
     kind: AnnotationKind,
-    annotator: Annotator,
     lead_time_ms: LeadTime = None,
     purpose: Purpose = Purpose.ANNOTATE,
     prediction: Annotated[str | None, Query(description="X-Prediction of what was drawn over.")] = None,
@@ -69,11 +69,11 @@ def list_versions(slice_: str, session: Reading, annotator: Annotator) -> Page[V
 @router.get("/slices/{slice_}/annotation", response_class=Response)
 def read_annotation(
     slice_: str,
+    annotator: Annotator,
     house: TheHouse,
     session: Reading,
     takes_gzip: TakesGzip,
     format: MaskFormat = "raw",  # noqa: A002 - the word of the URL
-    annotator: Annotator,
 ) -> Response:
     """The current mask of the slice (one's own while it is read blind); its ETag is the next submission's If-Match."""
     found = volumes.find_slice(session, slice_)
@@ -136,12 +136,12 @@ def read_volume_annotation(volume: str, house: TheHouse, session: Reading) -> Re
 @router.put("/volumes/{volume}/annotation")
 def submit_volume_annotation(
     volume: str,
+    annotator: Annotator,
     house: TheHouse,
     session: Writing,
     body: Body,
     response: Response,
     kind: AnnotationKind,
-    annotator: Annotator,
     if_match: IfMatch = None,
 ) -> VolumeAnnotated:
     """Submit a NIfTI that covers several slices of a volume: all of its labelled slices are stored, or none.

@@ -20,12 +20,12 @@ router = APIRouter(prefix="/v1", tags=["annotations"])
 @router.put("/slices/{slice_}/draft")
 def save_draft(
     slice_: str,
+    annotator: Annotator,
     house: TheHouse,
     session: Writing,
     body: Body,
     response: Response,
     kind: AnnotationKind,
-    annotator: Annotator,
     lead_time_ms: LeadTime = None,
     if_match: IfMatch = None,
     content_type: MaskType = "application/octet-stream",
@@ -56,9 +56,9 @@ def save_draft(
 @router.get("/slices/{slice_}/draft", response_class=Response, responses={204: {"description": "None yet."}})
 def read_draft(
     slice_: str,
+    annotator: Annotator,
     session: Reading,
     takes_gzip: TakesGzip,
-    annotator: Annotator,
     format: MaskFormat = "raw",  # noqa: A002 - the word of the URL
 ) -> Response:
     """One's own draft of the slice, or 204; X-Base-Version is the annotation that it was drawn over."""

@@ -26,11 +26,11 @@ def read_version(version: str, session: Reading, annotator: Annotator) -> Versio
 @router.get("/annotation-versions/{version}/mask", response_class=Response)
 def read_version_mask(
     version: str,
+    annotator: Annotator,
     house: TheHouse,
     session: Reading,
     takes_gzip: TakesGzip,
     format: MaskFormat = "raw",  # noqa: A002 - the word of the URL
-    annotator: Annotator,
 ) -> Response:
     """The mask of one version."""
     found = slice_annotations.find_visible_version(session, version, annotator)
@@ -42,10 +42,10 @@ def read_version_mask(
 @router.get("/annotation-versions/{version}/diff")
 def diff_version(
     version: str,
+    annotator: Annotator,
     house: TheHouse,
     session: Reading,
     against: Annotated[str | None, Query(description="Another version of the slice; default: the parent.")] = None,
-    annotator: Annotator,
 ) -> DiffWire:
     """What changed: pixels, and the Dice of each class."""
     found = slice_annotations.find_visible_version(session, version, annotator)
@@ -58,10 +58,10 @@ def diff_version(
 @router.post("/annotation-versions/{version}/restore", status_code=201)
 def restore_version(
     version: str,
+    annotator: Annotator,
     house: TheHouse,
     session: Writing,
     response: Response,
-    annotator: Annotator,
     if_match: IfMatch = None,
 ) -> VersionWire:
     """Make an old version the newest: a new one with its mask, over the version that If-Match names."""

@@ -51,7 +51,9 @@ def skip_slice(lease: str, asked: SkipAsked, session: Writing) -> LeaseWire:
 
 
 @router.post("/leases/{lease}/takeover")
-def take_over_lease(lease: str, asked: TakeoverAsked, house: TheHouse, session: Writing, person: ThePerson) -> LeaseWire:
+def take_over_lease(
+    lease: str, asked: TakeoverAsked, house: TheHouse, session: Writing, person: ThePerson
+) -> LeaseWire:
     """For managers: hold what somebody else held; their draft stays theirs."""
     found = leases.find_lease(session, lease)
     taken = leases.take_over(session, found, person.acting_as(asked.annotator), lease_clocks(house), force=asked.force)
