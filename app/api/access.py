@@ -105,6 +105,7 @@ _TABLE: tuple[tuple[str, Door | Role] | tuple[str, Door | Role, Scope], ...] = (
     ("GET /v1/uploads/{upload}", _MANAGER),
     ("PUT /v1/uploads/{upload}/parts/{number}", _MANAGER),
     ("POST /v1/uploads/{upload}/complete", _MANAGER),
+    ("DELETE /v1/uploads/{upload}", _MANAGER),
     ("POST /v1/projects/{project}/imports", _MANAGER),
     ("GET /v1/imports/{job}", _MANAGER),
     ("GET /v1/projects/{project}/snapshots", _MANAGER),

@@ -1,6 +1,6 @@
 """people: accounts, sessions, tokens, memberships, and audit rows that cannot be changed
 
-Revision: 0008, after 0007.
+Revision: 0010, after 0009.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from alembic import op
 
 from app.db.models import UtcDateTime
 
-revision = "0008"
-down_revision = "0007"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
