@@ -20,8 +20,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from app import cli_storage
-from app.accounts_cli import token_commands, user_commands
 from app.cli_import import tell_import
+from app.cli_people import token_commands, user_commands
 from app.client import Client, connect, import_listing, label_schema_of
 from app.errors import NextSliceError
 from app.log import configure_logging
