@@ -93,6 +93,11 @@ _TABLE: tuple[tuple[str, Door | Role] | tuple[str, Door | Role, Scope], ...] = (
     ("DELETE /v1/slices/{slice_}/draft", _ANNOTATOR),
     ("GET /v1/volumes/{volume}/annotation", _VIEWER),
     ("PUT /v1/volumes/{volume}/annotation", _ANNOTATOR),
+    ("GET /v1/projects/{project}/agreement", Role.REVIEWER),
+    ("GET /v1/slices/{slice_}/readings", Role.REVIEWER),
+    ("GET /v1/slices/{slice_}/reviews", _VIEWER),
+    ("POST /v1/annotation-versions/{version}/reviews", Role.REVIEWER),
+    ("POST /v1/annotation-versions/{version}/adjudicate", Role.REVIEWER),
     # --- leases
     ("POST /v1/projects/{project}/leases", _ANNOTATOR),
     ("GET /v1/leases/{lease}", _ANNOTATOR),

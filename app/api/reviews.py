@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from app.api.deps import Reading, TheHouse, Writing
+from app.api.deps import Reading, TheHouse, ThePerson, Writing
 from app.api.idempotency import CreatingRoute
 from app.api.masks import Annotator, IfMatch, plain_tag
 from app.api.schemas import AgreementWire, Page, PairAgreementWire, ReviewAsked, ReviewWire, VersionWire
@@ -21,10 +21,10 @@ router = APIRouter(prefix="/v1", tags=["reviews"], route_class=CreatingRoute)
 
 
 @router.post("/annotation-versions/{version}/reviews", status_code=201)
-def review_version(version: str, asked: ReviewAsked, session: Writing) -> ReviewWire:
+def review_version(version: str, asked: ReviewAsked, session: Writing, person: ThePerson) -> ReviewWire:
     """Accept or reject the current version of a slice; to fix it, submit a mask with `purpose=review`."""
     found = slice_annotations.find_version(session, version)
-    opinion = Opinion(asked.annotator, asked.verdict, asked.comment, asked.x, asked.y)
+    opinion = Opinion(person.acting_as(asked.annotator), asked.verdict, asked.comment, asked.x, asked.y)
     return ReviewWire.model_validate(reviews.review_version(session, found, opinion))
 
 
@@ -51,7 +51,7 @@ def choose_reading(
     house: TheHouse,
     session: Writing,
     response: Response,
-    annotator: Annotator = "local",
+    annotator: Annotator,
     if_match: IfMatch = None,
 ) -> VersionWire:
     """Make a reading the slice's annotation; to draw one instead, submit a mask with `purpose=adjudicate`."""

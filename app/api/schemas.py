@@ -273,7 +273,7 @@ class DiffWire(BaseModel):
 class ReviewAsked(Asked):
     """A verdict on a version; the comment may be pinned to a pixel."""
 
-    annotator: str = Field(default="local", min_length=1, max_length=200)
+    annotator: str | None = Field(default=None, min_length=1, max_length=200)
     verdict: Literal[Verdict.ACCEPT, Verdict.REJECT]
     comment: str = Field(default="", max_length=5000)
     x: float | None = Field(default=None, ge=0, allow_inf_nan=False, description="Column, in pixels.")
