@@ -104,7 +104,7 @@ PAGES = ("limit=0", "limit=-1", "limit=501", "limit=x", "cursor=x", "since=yeste
 
 @pytest.fixture(scope="module")
 def place(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Path, str]]:
-    """A service with an administrator's client, the folder around its home, and the id of a job of another's project."""
+    """A manager's client, the folder around the service's home, and the id of a job in another's project."""
     folder = tmp_path_factory.mktemp("bad")
     (folder / "data.db").write_bytes(sqlite_template.read_bytes())
     url = f"sqlite:///{folder / 'data.db'}"
