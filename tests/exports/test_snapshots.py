@@ -15,6 +15,7 @@ from app.formats.nifti import read_nifti
 from app.names import AnnotationKind
 from app.outbox import SilentBell, unit_of_work
 from app.services import annotations as slice_annotations
+from app.services.annotations import Submission
 from app.services.projects import find_project
 from app.storage.stores import open_store
 from tests.api.conftest import Service, on_sqlite
@@ -25,10 +26,10 @@ def annotate(service: Service, slice_id: str, mask: Any) -> None:
     """A new version of a slice's mask, by somebody."""
     with unit_of_work(service.database, SilentBell()) as session:
         slice_ = session.get_one(Slice, UUID(slice_id))
-        head = slice_annotations.version_tag(slice_annotations.find_annotation(session, slice_))
-        kind = AnnotationKind.FULL
-        submission = slice_annotations.Submission(kind, "someone", expected_version=head, source="annotator")
         project = find_project(session, "everything")
+        base = slice_annotations.visible_version(session, project, slice_, "someone")
+        head = slice_annotations.NO_VERSION if base is None else str(base.id)
+        submission = Submission(AnnotationKind.FULL, "someone", expected_version=head, source="annotator")
         slice_annotations.submit_annotation(session, open_store(service.knobs), project, slice_, mask, submission)
 
 

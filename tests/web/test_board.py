@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.web.axe import serious_violations
 from tests.web.conftest import Site, Window
-from tests.web.gestures import draw, labelled_pixels, middle, stored_mask
+from tests.web.gestures import draw, labelled_pixels, middle, open_slice, stored_mask
 
 pytestmark = pytest.mark.browser
 
@@ -93,7 +93,12 @@ def test_files_are_imported_on_the_board_and_a_bad_one_says_why(window: Window, 
 
 
 def test_an_export_is_made_and_can_be_downloaded(page: Page, site: Site) -> None:
-    slug, _ = site.make_slice()
+    slug, slice_ = site.make_slice()
+    open_slice(page, slug, slice_["id"])
+    x, y = middle(page)
+    draw(page, [(x, y), (x + 30, y)])
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#kept")).to_have_text("Submitted.")
     page.goto(f"/#/{slug}")
     page.get_by_role("button", name="Export").click()
     with page.expect_download() as download:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -137,7 +138,7 @@ def copy_home(source: Path, target: Path) -> Path:
 
 
 def import_volume(session, blobs: LocalStore, project: Project, source: VolumeSource, classes: list[int]) -> None:
-    ingested = volumes.ingest_volume(blobs, source.image.read_bytes(), source.image.name)
+    ingested = volumes.ingest_volume(blobs, io.BytesIO(source.image.read_bytes()), source.image.name)
     draft = volumes.VolumeDraft(source.patient, Split(source.split), source.name)
     volume = volumes.record_volume(session, project, draft, ingested)
     scribbles = volumes.scribble_values(classes, source.unlabelled_value)
