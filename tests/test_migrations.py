@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import psycopg
 import pytest
 from alembic import command
 from alembic.config import Config
+from psycopg.sql import SQL, Identifier
 
 from app.db.migrate import differences, head_revision, migrate
 from app.db.session import Database
@@ -70,31 +72,30 @@ def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
 
 
 def test_postgres_processes_that_start_at_once_migrate_once() -> None:
+    name = f"nextslice_test_{uuid.uuid4().hex}"
     try:
         with psycopg.connect(POSTGRES_SERVER, autocommit=True, connect_timeout=3) as connection:
-            connection.execute("DROP DATABASE IF EXISTS nextslice_test_migrate WITH (FORCE)")
-            connection.execute("CREATE DATABASE nextslice_test_migrate TEMPLATE template0")
+            connection.execute(SQL("CREATE DATABASE {} TEMPLATE template0").format(Identifier(name)))
     except psycopg.OperationalError as error:
         pytest.skip(f"no PostgreSQL on this machine ({str(error).splitlines()[0]})")
-    url = POSTGRES_SERVER.rsplit("/", 1)[0] + "/nextslice_test_migrate"
+    url = f"{POSTGRES_SERVER.rsplit('/', 1)[0]}/{name}"
     found = migrate_at_once(url)
     with psycopg.connect(POSTGRES_SERVER, autocommit=True) as connection:
-        connection.execute("DROP DATABASE nextslice_test_migrate WITH (FORCE)")
+        connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
     assert found == [head_revision()] * 4
 
 
 def test_a_database_without_an_encoding_is_refused_in_one_sentence() -> None:
+    name = f"nextslice_test_{uuid.uuid4().hex}"
     try:
         with psycopg.connect(POSTGRES_SERVER, autocommit=True, connect_timeout=3) as connection:
-            connection.execute("DROP DATABASE IF EXISTS nextslice_test_ascii WITH (FORCE)")
-            connection.execute(
-                "CREATE DATABASE nextslice_test_ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0"
-            )
+            make = SQL("CREATE DATABASE {} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+            connection.execute(make.format(Identifier(name)))
     except psycopg.OperationalError as error:
         pytest.skip(f"no PostgreSQL on this machine ({str(error).splitlines()[0]})")
-    database = Database(POSTGRES_SERVER.rsplit("/", 1)[0] + "/nextslice_test_ascii")
+    database = Database(f"{POSTGRES_SERVER.rsplit('/', 1)[0]}/{name}")
     with pytest.raises(DatabaseEncodingRefused, match="encoding SQL_ASCII, but UTF8 is needed"):
         migrate(database)
     database.dispose()
     with psycopg.connect(POSTGRES_SERVER, autocommit=True) as connection:
-        connection.execute("DROP DATABASE nextslice_test_ascii WITH (FORCE)")
+        connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
