@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from typing import IO, Any
+from typing import IO, Any, Self
 
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -16,6 +16,12 @@ class Archive:
     def __init__(self, file: IO[bytes]) -> None:
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
         self.checksums: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.close()
 
     def add(self, name: str, content: bytes) -> str:
         """Put a file in and give back its name; a name is used once."""
@@ -30,5 +36,5 @@ class Archive:
         return self.add(name, json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n")
 
     def close(self) -> None:
-        """Write the end of the zip."""
+        """Write the end of the zip; a second time it does nothing."""
         self._zip.close()

@@ -69,8 +69,8 @@ def build_export(
     plan = _plan(frozen, snapshot, format_, parts)
     writer, stems = WRITERS[format_](plan), _Stems()
     entries, left_out = [], []
-    with tempfile.TemporaryFile() as file:
-        archive = Archive(file)
+    # Closed before its file in any case: a zip that is given up would write its end when it is collected.
+    with tempfile.TemporaryFile() as file, Archive(file) as archive:
         for done, each in enumerate(frozen.volumes):
             report(done, len(frozen.volumes), f"writing {each.patient} {each.volume}")
             volume = session.get_one(Volume, uuid.UUID(each.id))
