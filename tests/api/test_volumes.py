@@ -25,7 +25,7 @@ from tests.api.conftest import Service, on_sqlite
 def nifti(voxels: NDArray[Any]) -> bytes:
     """The bytes of a NIfTI file with 2 x 2 x 8 mm voxels."""
     image = nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 8.0, 1.0]))
-    return gzip.compress(image.to_bytes())
+    return gzip.compress(image.to_bytes(), mtime=0)
 
 
 def send(service: Service, image: bytes, masks: dict[str, bytes] | None = None, **fields: str) -> Any:
@@ -88,7 +88,7 @@ GOOD = np.zeros((4, 3, 2), dtype=np.uint8)
     [
         (b"not an image at all", "not-an-image"),
         (b"", "empty-body"),
-        (gzip.compress(b"still not an image"), "not-an-image"),
+        (gzip.compress(b"still not an image", mtime=0), "not-an-image"),
         (nifti(GOOD)[:-20], "not-an-image"),
         (nifti(NAN), "non-finite-voxel"),
         (nifti(np.zeros((4,), dtype=np.uint8)), "wrong-dimensions"),
