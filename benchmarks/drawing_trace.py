@@ -102,7 +102,7 @@ def make_slice(client: httpx.Client, folder: Path) -> tuple[str, dict[str, Any]]
     slug = "drawing-trace"
     draft = {"slug": slug, "name": "Drawing", "label_schema": schema, "preset": "tiny"}
     client.post("/v1/projects", json=draft).raise_for_status()
-    fields = {"patient": "1", "name": "wide", "split": "train"}
+    fields = {"patient": "1", "name": "wide", "split": "train", "axis": "2"}
     volume = client.post(f"/v1/projects/{slug}/volumes", data=fields, files={"image": (path.name, path.read_bytes())})
     slices = client.get(f"/v1/volumes/{volume.raise_for_status().json()['id']}/slices")
     return slug, slices.raise_for_status().json()["items"][0]

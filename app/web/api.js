@@ -46,16 +46,31 @@ export async function get(path) {
 export async function list(path) {
   const items = [];
   for (let cursor = null; ; ) {
-    const page = await get(cursor === null ? path : `${path}?cursor=${encodeURIComponent(cursor)}`);
+    const page = await get(`${path}?limit=500` + (cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`));
     items.push(...page.items);
     if (page.next_cursor === null) return items;
     cursor = page.next_cursor;
   }
 }
 
-/** The JSON answer of a POST; null where there is none. */
-export async function post(path, body = null) {
-  const options = { method: "POST", headers: {} };
+/** What `read` (`get` or `list`) gives for a path; null too where one's role does not reach. */
+export async function ifAllowed(read, path) {
+  try {
+    return await read(path);
+  } catch (problem) {
+    if (problem.status === 403) return null;
+    throw problem;
+  }
+}
+
+/** Take something away. */
+export async function remove(path) {
+  await send(path, { method: "DELETE" });
+}
+
+/** The JSON answer of a POST (or of another method that changes something); null where there is none. */
+export async function post(path, body = null, method = "POST") {
+  const options = { method, headers: {} };
   if (body !== null) {
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
@@ -148,8 +163,8 @@ export async function readPrediction(slice) {
 }
 
 /** Submit a gzipped mask over the version that was seen; gives the new version. */
-export async function submitMask(slice, bytes, { kind, annotator, version, leadTimeMs }) {
-  const query = new URLSearchParams({ kind, annotator, lead_time_ms: String(Math.round(leadTimeMs)) });
+export async function submitMask(slice, bytes, { kind, annotator, version, leadTimeMs, purpose = "annotate" }) {
+  const query = new URLSearchParams({ kind, annotator, purpose, lead_time_ms: String(Math.round(leadTimeMs)) });
   const headers = { "Content-Type": "application/octet-stream", "If-Match": `"${version}"` };
   return (await send(`/v1/slices/${slice}/annotations?${query}`, { method: "POST", headers, body: bytes })).json();
 }

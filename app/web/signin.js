@@ -4,6 +4,8 @@ import { element } from "./dom.js";
 import { setAnnotatorName } from "./kept.js";
 import { strings } from "./strings.js";
 
+export const RETURN_TO = "nextslice.return-to";
+
 let shown = false;
 
 /** Ask for name and password until the service accepts them; then the page begins anew, with its drafts. */
@@ -39,4 +41,23 @@ export function askToSignIn() {
   });
   document.body.append(dialog);
   dialog.showModal();
+  offerProvider(form, said);
+}
+
+/** Where the service knows a provider: a button that leaves for it, and comes back to this very page. */
+async function offerProvider(form, said) {
+  const provider = await fetch("/v1/auth/provider").then((answer) => answer.json()).catch(() => null);
+  if (!provider?.configured) return;
+  const leave = async () => {
+    const answer = await fetch("/v1/auth/provider/begin", { method: "POST" }).catch(() => null);
+    const told = (await answer?.json().catch(() => null)) ?? {};
+    if (!answer?.ok) {
+      said.textContent = told.detail ?? strings.unreachable;
+      return;
+    }
+    const { pathname, search, hash } = window.location;
+    window.sessionStorage.setItem(RETURN_TO, pathname + search + hash);
+    window.location.assign(told.url);
+  };
+  form.append(element("button", { type: "button", id: "signin-provider", onclick: leave }, strings.signInThrough(provider.name)));
 }

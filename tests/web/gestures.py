@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 from numpy.typing import NDArray
-from playwright.sync_api import Page, expect
+from playwright.sync_api import CDPSession, Page, expect
 
 from app.client import Client
 from app.names import UNLABELLED
@@ -118,3 +118,13 @@ def class_colour(client: Client, slug: str, value: int) -> tuple[int, int, int]:
     schema = client.get(f"/v1/projects/{slug}")["label_schema"]
     text = next(each["color"] for each in schema if each["value"] == value)
     return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+
+
+def pen_stroke(devtools: CDPSession, start: Point, force: float) -> None:
+    """Draw a line of 120 screen pixels to the right with a pen, through the browser's own input."""
+    pen = {"button": "left", "buttons": 1, "pointerType": "pen", "clickCount": 1}
+    x, y = start
+    devtools.send("Input.dispatchMouseEvent", {"type": "mousePressed", "x": x, "y": y, "force": force, **pen})
+    for step in range(10, 130, 10):
+        devtools.send("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": x + step, "y": y, "force": force, **pen})
+    devtools.send("Input.dispatchMouseEvent", {"type": "mouseReleased", "x": x + 120, "y": y, **pen})

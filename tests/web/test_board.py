@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -90,6 +92,20 @@ def test_files_are_imported_on_the_board_and_a_bad_one_says_why(window: Window, 
     expect(window.page.locator("#import-report")).to_contain_text("flat.nii.gz: 1 volume taken in")
     expect(window.page.locator("#import-report .state-failed").first).to_contain_text("p9_notes.txt")
     expect(window.page.locator("#volumes tbody tr")).to_have_count(2)
+
+
+def test_a_file_that_tells_no_axis_is_asked_about_and_taken_in(window: Window, site: Site, tmp_path: Path) -> None:
+    slug, _ = site.make_slice()
+    nib.save(nib.Nifti1Image(np.zeros((7, 8, 9), np.int16), np.eye(4)), tmp_path / "cube.nii")
+    window.page.goto(f"/#/{slug}/data")
+    window.page.locator("#import-files").set_input_files([tmp_path / "cube.nii"])
+    window.page.get_by_role("button", name="Import", exact=True).click()
+    question = window.page.locator("#import-report").get_by_text("7 × 8 × 9 voxels of 1 × 1 × 1 mm")
+    expect(question).to_be_visible(timeout=TRAINING_MS)
+    assert serious_violations(window.page) == []
+    window.page.get_by_role("button", name="8 coronal").click()
+    expect(question).to_have_count(0, timeout=TRAINING_MS)
+    expect(window.page.locator("#volumes")).to_contain_text("8 × 9 × 7")
 
 
 def test_an_export_is_made_and_can_be_downloaded(page: Page, site: Site) -> None:

@@ -24,7 +24,7 @@ def core(browser: Any, site: Any) -> Iterator[Page]:
     page.goto("/icon.svg")
     page.evaluate(
         """async () => {
-          const names = ["mask", "history", "geometry", "grey", "overlay", "coding"];
+          const names = ["mask", "history", "geometry", "grey", "overlay", "coding", "difference"];
           const loaded = await Promise.all(names.map((name) => import(`/core/${name}.js`)));
           window.core = Object.assign({}, ...loaded);
         }"""
@@ -180,3 +180,17 @@ def test_outlines_run_once_around_every_class(core: Page) -> None:
         }"""
     )
     assert dict(map(tuple, found)) == {4: 8, 5: 4}
+
+
+def test_masks_are_compared_where_the_first_one_says_anything(core: Page) -> None:
+    found = core.evaluate(
+        """() => {
+          const submitted = Uint8Array.of(0, 1, 1, 2, 0, 255, 2);
+          const predicted = Uint8Array.of(0, 1, 0, 1, 2, 1, 2);
+          const { pixels, counts, dice } = core.compareMasks(submitted, predicted);
+          return { pixels: [...pixels], counts, dice: [...dice] };
+        }"""
+    )
+    assert found["counts"] == [3, 1, 1, 1]  # both agree, only submitted, only predicted, another class
+    assert found["pixels"] == [255, 255, 1, 3, 2, 255, 255]
+    assert found["dice"] == [[1, 2 * 1 / (2 + 2)], [2, 2 * 1 / (2 + 2)]]

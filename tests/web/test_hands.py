@@ -10,7 +10,7 @@ from app.names import UNLABELLED
 from benchmarks.drawing_trace import draw_trace, make_slice
 from tests.web.axe import serious_violations
 from tests.web.conftest import Site, Window
-from tests.web.gestures import Point, draw, labelled_pixels, middle, open_slice, set_zoom, stored_mask
+from tests.web.gestures import Point, draw, labelled_pixels, middle, open_slice, pen_stroke, set_zoom, stored_mask
 
 pytestmark = pytest.mark.browser
 
@@ -39,7 +39,7 @@ def test_a_pen_s_pressure_widens_the_brush(page: Page, site: Site, devtools: CDP
     x, y = middle(page)
     widths = []
     for row, force in ((-100, 0.25), (0, 0.5), (100, 1.0)):
-        _pen_stroke(devtools, (x, y + row), force)
+        pen_stroke(devtools, (x, y + row), force)
         page.keyboard.press("Control+s")
         labelled = 48 * 48 - int(page.locator("#count-unlabelled").inner_text())
         widths.append(labelled - sum(widths))
@@ -235,15 +235,6 @@ def test_a_slice_is_skipped_with_a_reason_and_does_not_come_again(page: Page, si
     page.reload()
     expect(page.locator("#submit")).to_be_enabled()
     expect(page.locator("#slice-name")).not_to_have_text(skipped)
-
-
-def _pen_stroke(devtools: CDPSession, start: Point, force: float) -> None:
-    pen = {"button": "left", "buttons": 1, "pointerType": "pen", "clickCount": 1}
-    x, y = start
-    devtools.send("Input.dispatchMouseEvent", {"type": "mousePressed", "x": x, "y": y, "force": force, **pen})
-    for step in range(10, 130, 10):
-        devtools.send("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": x + step, "y": y, "force": force, **pen})
-    devtools.send("Input.dispatchMouseEvent", {"type": "mouseReleased", "x": x + 120, "y": y, **pen})
 
 
 def _touch(devtools: CDPSession, kind: str, fingers: list[Point]) -> None:

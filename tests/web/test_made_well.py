@@ -44,7 +44,18 @@ def test_pages_ask_no_other_host_and_run_nothing_inline(page: Page, site: Site) 
     assert all(url.startswith(site.url) for url in asked)
 
 
-@pytest.mark.parametrize("view", ["rounds", "coverage", "models", "people", "data"])
+def test_the_documentation_of_the_api_comes_from_this_service_alone(page: Page, site: Site) -> None:
+    asked: list[str] = []
+    broken: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: broken.append(message.text) if message.type == "error" else None)
+    page.goto(f"{site.url}/docs")
+    page.get_by_text("/v1/projects/{project}/leases", exact=True).first.wait_for()
+    assert all(url.startswith((site.url, "data:")) for url in asked)
+    assert broken == []
+
+
+@pytest.mark.parametrize("view", ["rounds", "coverage", "models", "people", "data", "exports", "audit"])
 def test_axe_finds_nothing_serious_on_the_board(page: Page, site: Site, view: str, one_slice: tuple[str, str]) -> None:
     page.goto(f"/#/{one_slice[0]}/{view}")
     expect(page.locator(f"[data-view={view}]")).to_be_visible()

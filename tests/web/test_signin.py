@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from app.outbox import SilentBell, unit_of_work
 from app.services import members, people
 from app.services.projects import find_project
 from app.settings import Settings
+from tests.api.provider import CLIENT_ID, CLIENT_SECRET, Provider
 from tests.web.axe import serious_violations
 from tests.web.conftest import WAIT_MS
 from tests.web.gestures import draw, middle
@@ -67,3 +69,47 @@ def test_an_annotator_signs_in_and_works_under_their_own_name(
         assert version["author"] == "anna"
         context.close()
     database.dispose()
+
+
+def test_one_signs_in_through_a_provider_of_another_site_and_comes_back_to_the_same_page(
+    browser: Browser, tmp_path: Path, sqlite_url: str
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    # To a browser localhost is another site than 127.0.0.1: cookies of SameSite=Strict stay away on the way back.
+    who = {"sub": "7", "email": "anna@ward.example", "email_verified": True}
+    provider = Provider(who, redirect_uri=f"{address}/signed-in.html", host="localhost")
+    knobs = Settings(
+        home=tmp_path / "home",
+        port=port,
+        database_url=sqlite_url,
+        sign_in="accounts",
+        public_url=address,
+        oidc_issuer=provider.issuer,
+        oidc_client_id=CLIENT_ID,
+        oidc_client_secret=CLIENT_SECRET,
+        oidc_name="the hospital",
+        oidc_accounts="create",
+    )
+    with running_service(knobs, queues=()) as url:
+        context = browser.new_context(base_url=url)
+        context.set_default_timeout(WAIT_MS)
+        page = context.new_page()
+        page.goto("/#/hearts/models")
+        through = page.locator("#signin").get_by_role("button", name="Sign in through the hospital")
+        expect(through).to_be_visible()
+        assert serious_violations(page) == []
+        provider.misbehave = {"nonce": "another"}
+        through.click()
+        expect(page.locator("#said")).to_contain_text("not to be believed")
+        assert page.url == f"{address}/signed-in.html"  # the code is gone from the address
+        assert serious_violations(page) == []
+        provider.misbehave = {}
+        page.get_by_role("link", name="Back to the sign-in").click()
+        through.click()
+        expect(page.locator("#who")).to_contain_text("anna@ward.example")
+        assert page.url == f"{address}/#/hearts/models"
+        context.close()
+    provider.stop()

@@ -2,12 +2,13 @@
 
 import { byId } from "../dom.js";
 import { strings } from "../strings.js";
+import { listenToKeys } from "../viewer/keys.js";
+import { buildKeySheet } from "../viewer/keysheet.js";
+import { tell } from "../viewer/telling.js";
 import { TOOLS } from "./desk.js";
 import { Brushes } from "./brushes.js";
 import { KeyPen } from "./keypen.js";
-import { listenToKeys } from "./keys.js";
-import { buildKeySheet } from "./keysheet.js";
-import { buildClasses, classesByKey, tell } from "./panel.js";
+import { buildClasses, classesByKey } from "./panel.js";
 import { Pointer } from "./pointer.js";
 
 const OPACITY_STEP = 0.1;
@@ -24,7 +25,7 @@ export function bindControls(desk) {
   desk.opened = () => keyPen.forget();
   const schema = classesByKey(desk.project.label_schema);
   markClass = buildClasses(desk.project.label_schema, (value) => desk.chooseClass(value));
-  buildKeySheet();
+  buildKeySheet(strings.keys, strings.gestures);
   listenToKeys(actions, (key) => {
     const chosen = key === 0 ? schema.at(-1) : schema[key - 1];
     if (chosen !== undefined && (key === 0 || chosen.value !== 0)) desk.chooseClass(chosen.value);
@@ -35,10 +36,9 @@ export function bindControls(desk) {
   }
   onInput("size", (value) => desk.resize(value - desk.tool.size));
   onInput("opacity", (value) => setShow(desk, { opacity: value / 100 }));
-  onInput("window", (value) => value > 0 && desk.choosePreset("", { ...desk.setting, window: value }), "change");
-  onInput("level", (value) => desk.choosePreset("", { ...desk.setting, level: value }), "change");
+  onInput("window", (value) => value > 0 && desk.windowing.choose("", { ...desk.windowing.setting, window: value }), "change");
+  onInput("level", (value) => desk.windowing.choose("", { ...desk.windowing.setting, level: value }), "change");
   onInput("zoom", (value) => value > 0 && desk.zoomBy(value / stage.view.zoom), "change");
-  byId("preset").addEventListener("change", (event) => event.target.value && desk.choosePreset(Number(event.target.value)));
   for (const name of ["mask", "prediction", "uncertainty", "smooth"]) {
     byId(`show-${name}`).addEventListener("change", (event) => setShow(desk, { [name]: event.target.checked }));
   }
@@ -58,8 +58,8 @@ export function showState(desk) {
   if (work === null) return;
   const unlabelled = desk.count();
   byId("unlabelled-line").dataset.count = String(unlabelled);
-  setValue("window", Number(desk.setting.window.toPrecision(4)));
-  setValue("level", Number(desk.setting.level.toPrecision(4)));
+  setValue("window", Number(desk.windowing.setting.window.toPrecision(4)));
+  setValue("level", Number(desk.windowing.setting.level.toPrecision(4)));
   setValue("zoom", Number(stage.view.zoom.toFixed(2)));
   byId("position").textContent = strings.position(viewed.index, work.slice.depth);
   byId("read-only").hidden = !desk.looksElsewhere;
@@ -73,7 +73,7 @@ export function showState(desk) {
   byId("no-prediction").hidden = desk.prediction !== null;
   byId("accept").disabled = readOnly || desk.prediction === null;
   byId("submit").disabled = readOnly;
-  byId("submit").textContent = work.version === "0" ? strings.submit : strings.submitAgain;
+  byId("submit").textContent = desk.fixes ? strings.review.saveFix : work.version === "0" ? strings.submit : strings.submitAgain;
 }
 
 function actionsOf(desk, brushes, keyPen) {
@@ -97,7 +97,7 @@ function actionsOf(desk, brushes, keyPen) {
     copy: () => desk.work !== null && desk.copyNeighbour(),
     accept: () => desk.work !== null && desk.usePrediction(),
     rest: () => desk.work !== null && desk.project.supervision !== "scribble" && desk.restIsBackground(),
-    preset: () => desk.work !== null && desk.nextPreset(),
+    preset: () => desk.work !== null && desk.windowing.next(),
     up: () => desk.stepped(-1),
     down: () => desk.stepped(1),
     close: () => brushes.closePolygon(),

@@ -1,12 +1,13 @@
 // What the annotator has in hand: the slice, the tool, window and level, the neighbour that is looked at.
 
 import { readAnnotation } from "../api.js";
-import { windowPresets } from "../core/grey.js";
 import { copyLabelled, fillRest, Mask, replaceAll, BACKGROUND } from "../core/mask.js";
 import { byId } from "../dom.js";
 import { strings } from "../strings.js";
-import { classesByKey, showCounts, showPresets, tell } from "./panel.js";
-import { loadPlane, prefetchPlanes } from "./planes.js";
+import { loadPlane, prefetchPlanes } from "../viewer/planes.js";
+import { tell } from "../viewer/telling.js";
+import { Windowing } from "../viewer/windowing.js";
+import { classesByKey, showCounts } from "./panel.js";
 import { findMask, loadPrediction, loadUncertainty } from "./work.js";
 
 export const TOOLS = ["pen", "brush", "eraser", "fill", "polygon"];
@@ -20,8 +21,10 @@ export class Desk {
     this.work = null;
     this.viewed = null; // the slice on the screen; another than work.slice is context
     this.tool = { name: "pen", size: 5, value: classesByKey(project.label_schema)[0].value };
-    this.setting = null; // window and level
+    this.windowing = new Windowing(() => this.rewindowed());
     this.keptAt = 0;
+    this.pin = null; // {row, column} of a reviewer's comment
+    this.fixes = false; // a reviewer draws over somebody else's mask
     this.locked = false; // another tab draws on this slice
     this.changed = () => {};
     this.opened = () => {};
@@ -42,11 +45,9 @@ export class Desk {
   open(work) {
     this.work = work;
     this.viewed = work.slice;
-    this.presets = windowPresets(work.volume.window, work.plane);
-    showPresets(this.presets);
-    this.setting = { ...this.presets[0] };
-    byId("preset").value = "0";
+    this.windowing.open(work.volume, work.plane);
     this.stage.polygon = [];
+    this.pin = null;
     this.stage.open(work.plane, work.slice.spacing_mm);
     this.opened();
     this.showWork();
@@ -58,9 +59,16 @@ export class Desk {
     this.viewed = null;
   }
 
+  /** The place that a reviewer's comment means, {row, column} or null. */
+  pinned(place) {
+    this.pin = place;
+    if (!this.looksElsewhere) this.stage.setPin(place);
+  }
+
   showWork() {
     this.plane = this.work.plane;
-    this.stage.setImage(this.plane, this.setting);
+    this.stage.setPin(this.pin);
+    this.stage.setImage(this.plane, this.windowing.setting);
     this.stage.setMask(this.work.mask);
     this.showPrediction(this.work.slice);
     this.changed();
@@ -97,7 +105,8 @@ export class Desk {
       const [plane, stored] = await Promise.all([loadPlane(slice.id), annotated]);
       if (this.viewed.id !== slice.id) return;
       this.plane = plane;
-      this.stage.setImage(plane, this.setting);
+      this.stage.setPin(null);
+      this.stage.setImage(plane, this.windowing.setting);
       this.stage.setMask(new Mask(...slice.shape, stored?.pixels ?? null));
       await this.showPrediction(slice);
     } catch (problem) {
@@ -217,22 +226,13 @@ export class Desk {
     this.changed();
   }
 
-  /** Drag: sideways the width, up and down the middle, in shares of the present width. */
   windowed(dx, dy) {
-    const { window, level } = this.setting;
-    this.choosePreset("", { window: Math.max(1e-6, window * 1.005 ** dx), level: level + (dy * window) / 400 });
+    this.windowing.drag(dx, dy);
   }
 
-  choosePreset(index, setting = this.presets[index]) {
-    if (setting === undefined) return;
-    byId("preset").value = String(index);
-    this.setting = { window: setting.window, level: setting.level };
-    this.stage.setImage(this.plane, this.setting);
+  rewindowed() {
+    this.stage.setImage(this.plane, this.windowing.setting);
     this.changed();
-  }
-
-  nextPreset() {
-    this.choosePreset((Number(byId("preset").value || this.presets.length - 1) + 1) % this.presets.length);
   }
 
   hovered(row, column) {

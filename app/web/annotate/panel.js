@@ -1,6 +1,6 @@
 // The controls around the canvas: they show the desk's state and change it.
 
-import { byId, element, replaceChildren } from "../dom.js";
+import { byId, element } from "../dom.js";
 import { BACKGROUND, UNLABELLED } from "../core/mask.js";
 import { strings } from "../strings.js";
 
@@ -39,6 +39,12 @@ export function showCounts(schema, mask) {
   return counts[UNLABELLED];
 }
 
+/** What the reviewer said who sent the slice back; null: nobody did. */
+export function showRejection(review) {
+  byId("rejected").hidden = review === null;
+  byId("rejected").textContent = review === null ? "" : strings.sentBack(review);
+}
+
 /** Why the slice was proposed, and where it is. */
 export function showSlice(work, round) {
   const { slice } = work;
@@ -46,28 +52,4 @@ export function showSlice(work, round) {
   byId("reason").textContent = slice.proposal?.reason ?? strings.noReason;
   byId("round").textContent = round === null ? "" : strings.round(round.number);
   byId("left").textContent = round === null ? "" : strings.left(round.open_picks);
-}
-
-/** Window presets into their menu. */
-export function showPresets(presets) {
-  const options = presets.map(({ name }, index) => element("option", { value: String(index) }, name));
-  replaceChildren(byId("preset"), ...options, element("option", { value: "" }, strings.presetOwn));
-}
-
-/** One thing to tell, with buttons where it asks for a decision; null hides it. */
-export function tell(text, { kind = "info", buttons = [] } = {}) {
-  const bar = byId("message");
-  bar.hidden = text === null;
-  bar.className = `message ${kind}`;
-  bar.setAttribute("role", kind === "error" ? "alert" : "status");
-  const made = buttons.map(([label, action]) => element("button", { type: "button", onclick: action }, label));
-  const dismiss = element("button", { type: "button", class: "quiet", onclick: () => tell(null) }, strings.dismiss);
-  bar.replaceChildren(element("span", { class: "grow" }, text ?? ""), ...made, dismiss);
-}
-
-/** Cover the canvas while there is no slice; null uncovers it. */
-export function cover(title, text = "") {
-  byId("cover").hidden = title === null;
-  byId("cover-title").textContent = title ?? "";
-  byId("cover-text").textContent = text;
 }

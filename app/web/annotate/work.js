@@ -1,14 +1,14 @@
 // The slice that is being annotated: its mask, what was done to it, and its draft.
 
-import { list, get, readAnnotation, readDraft, readPrediction, readUncertainty } from "../api.js";
+import { get, readAnnotation, readDraft, readPrediction, readUncertainty } from "../api.js";
 import { History } from "../core/history.js";
 import { Mask } from "../core/mask.js";
 import { annotatorName, dropDraft, findDraft, keepDraft, listUnsent } from "../kept.js";
-import { loadPlane, prefetchPlanes } from "./planes.js";
+import { loadPlane, prefetchPlanes } from "../viewer/planes.js";
+import { loadVolume } from "../viewer/volumes.js";
 
 const IDLE_MS = 30_000; // a longer pause is not counted as time of annotation
 const CONTEXT = 2; // neighbours on either side that are fetched ahead
-const volumes = new Map(); // volume id -> promise of {volume, slices}
 
 export class Work {
   constructor(slice, { volume, slices }, plane, mask) {
@@ -136,14 +136,4 @@ export async function findMask(slice) {
 export function prefetchWork(slice) {
   loadVolume(slice.volume_id).catch(() => {});
   prefetchPlanes([slice.id]);
-}
-
-function loadVolume(id) {
-  if (!volumes.has(id)) {
-    const both = Promise.all([get(`/v1/volumes/${id}`), list(`/v1/volumes/${id}/slices`)]);
-    const loaded = both.then(([volume, slices]) => ({ volume, slices }));
-    loaded.catch(() => volumes.delete(id));
-    volumes.set(id, loaded);
-  }
-  return volumes.get(id);
 }

@@ -37,7 +37,7 @@ export function drawCurve(points, classes, planned, random = null) {
     { name: strings.mean, kind: "mean", of: (point) => point.dice },
   ];
   const ends = series.map((each) => drawSeries(drawing, points, each, x, y)).filter((end) => end !== null);
-  drawing.append(...spreadLabels(ends));
+  drawing.append(...spreadLabels(ends, y(0)));
   return drawing;
 }
 
@@ -79,18 +79,20 @@ function drawRandom(random, x, y) {
   ];
 }
 
-// Names at the ends of the lines, pushed apart where the lines end close together.
-function spreadLabels(ends) {
-  let lowest = -Infinity;
-  return [...ends]
-    .sort((a, b) => a.y - b.y)
-    .flatMap(({ name, kind, color, x, y }) => {
-      lowest = Math.max(y, lowest + LABEL_GAP);
-      return [
-        svg("circle", { class: `${kind ?? "class"}-dot`, cx: x + 16, cy: lowest, r: 4, fill: color }),
-        svg("text", { x: x + 25, y: lowest + 5 }, name),
-      ];
-    });
+// Names at the ends of the lines, pushed apart where the lines end close together, and none below the axis.
+function spreadLabels(ends, bottom) {
+  const sorted = [...ends].sort((a, b) => a.y - b.y);
+  const places = [];
+  for (const { y } of sorted) places.push(Math.max(y, (places.at(-1) ?? -Infinity) + LABEL_GAP));
+  let limit = bottom - LABEL_GAP / 3;
+  for (let at = places.length - 1; at >= 0; at -= 1) {
+    places[at] = Math.min(places[at], limit);
+    limit = places[at] - LABEL_GAP;
+  }
+  return sorted.flatMap(({ name, kind, color, x }, at) => [
+    svg("circle", { class: `${kind ?? "class"}-dot`, cx: x + 16, cy: places[at], r: 4, fill: color }),
+    svg("text", { x: x + 25, y: places[at] + 5 }, name),
+  ]);
 }
 
 function niceTop(percent) {

@@ -23,7 +23,7 @@ export function bindImport(project, done) {
         bar.value = (at + part) / files.length;
         byId("import-said").textContent = text;
       };
-      byId("import-report").append(...(await importOne(slug, file, share)));
+      byId("import-report").append(...(await importOne(slug, file, share, done)));
       await done();
     }
     bar.hidden = true;
@@ -33,22 +33,48 @@ export function bindImport(project, done) {
 }
 
 // Half of the bar is the way to the service, half is its work.
-async function importOne(slug, file, share) {
+async function importOne(slug, file, share, done) {
   try {
     const upload = await uploadFile(slug, file, (part) => share(part / 2, strings.importing(file.name)));
     const split = byId("import-split").value || null;
-    let job = await post(`/v1/projects/${slug}/imports`, { upload: upload.id, split });
-    while (!isFinal(job)) {
-      share(0.5 + (job.progress_total ? job.progress_done / job.progress_total / 2 : 0), `${file.name}: ${job.message || strings.states[job.state]}`);
-      await new Promise((wait) => setTimeout(wait, LOOK_EVERY_MS));
-      job = await get(`/v1/jobs/${job.id}`);
-    }
-    if (job.state !== "succeeded") return [line("state-failed", `${file.name}: ${job.error?.detail ?? strings.states[job.state]}`)];
-    return reportLines(file.name, await get(`/v1/imports/${job.id}`));
+    return await takeIn(slug, file.name, { upload: upload.id, split }, share, done);
   } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    return [line("state-failed", `${file.name}: ${problem.message}`)];
+    return refusal(file.name, problem);
   }
+}
+
+async function takeIn(slug, name, order, share, done) {
+  let job = await post(`/v1/projects/${slug}/imports`, order);
+  while (!isFinal(job)) {
+    share(0.5 + (job.progress_total ? job.progress_done / job.progress_total / 2 : 0), `${name}: ${job.message || strings.states[job.state]}`);
+    await new Promise((wait) => setTimeout(wait, LOOK_EVERY_MS));
+    job = await get(`/v1/jobs/${job.id}`);
+  }
+  if (job.state !== "succeeded") return [line("state-failed", `${name}: ${job.error?.detail ?? strings.states[job.state]}`)];
+  const report = await get(`/v1/imports/${job.id}`);
+  return [...reportLines(name, report), ...questions(slug, name, report, order, done)];
+}
+
+function refusal(name, problem) {
+  if (!(problem instanceof Problem)) throw problem;
+  return [line("state-failed", `${name}: ${problem.message}`)];
+}
+
+// One question for all volumes of one voxel size whose axes point alike; the answer imports again, with the axis for them.
+function questions(slug, name, report, order, done) {
+  const alike = Map.groupBy(report.needs_axis, (each) => JSON.stringify([each.spacing_mm, each.views]));
+  return [...alike.values()].map((volumes) => {
+    const choices = volumes[0].views.map((view, axis) => element("button", { type: "button", onclick: () => answer(axis) }, strings.axis(axis, view, volumes[0].shape)));
+    const asked = element("li", {}, element("span", {}, strings.axisUnclear(volumes)), " ", ...choices);
+    async function answer(axis) {
+      choices.forEach((choice) => { choice.disabled = true; });
+      const axes = { ...order.axes, ...Object.fromEntries(volumes.map((each) => [each.name, axis])) };
+      const said = (_share, text) => { asked.firstChild.textContent = text; };
+      asked.replaceWith(...(await takeIn(slug, name, { ...order, axes }, said, done).catch((problem) => refusal(name, problem))));
+      await done();
+    }
+    return asked;
+  });
 }
 
 function reportLines(name, report) {

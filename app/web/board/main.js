@@ -2,18 +2,20 @@
 
 import { get, list, post, Problem } from "../api.js";
 import { byId, element, replaceChildren } from "../dom.js";
-import { annotatorName, setAnnotatorName } from "../kept.js";
+import { showPerson } from "../person.js";
 import { applyStrings, strings } from "../strings.js";
+import { Audit } from "./audit.js";
 import { CoverageMap } from "./coverage.js";
 import { bindImport, showVolumes } from "./data.js";
+import { bindExports, showExports } from "./exports.js";
 import { isFinal, JobFollower, showJob } from "./jobs.js";
 import { noteLive } from "./losses.js";
 import { showModels } from "./models.js";
-import { showPeople } from "./people.js";
+import { bindMembers, showPeople } from "./people.js";
 import { pointOf, showRounds, showStatistics } from "./rounds.js";
 
 const LOOK_EVERY_MS = 3000;
-const VIEWS = ["rounds", "coverage", "models", "people", "data"];
+const VIEWS = ["rounds", "coverage", "models", "people", "data", "exports", "audit"];
 const RUNNING = new Set(["proposing", "training", "evaluating"]);
 
 class Board {
@@ -23,7 +25,10 @@ class Board {
     this.view = VIEWS[0];
     this.points = new Map(); // round id -> point of the curve
     this.map = new CoverageMap((ask) => this.act(ask));
+    this.audit = new Audit((ask) => this.act(ask));
     bindImport(() => this.state.project, () => this.look());
+    bindExports(() => this.state.project, (ask) => this.act(ask));
+    bindMembers(() => this.state.project, (ask) => this.act(ask));
     this.job = null;
     this.busy = false;
     this.follower = new JobFollower((job) => this.jobChanged(job));
@@ -125,11 +130,13 @@ class Board {
 
   /** What the view in front asks for beyond what every view needs. */
   async showView() {
-    const { project, volumes } = this.state;
+    const { project, volumes, jobs } = this.state;
     if (this.view === "rounds") await showStatistics(project);
     else if (this.view === "coverage") await this.map.show(project);
     else if (this.view === "models") await showModels(project, (ask) => this.act(ask));
-    else if (this.view === "people") await showPeople(project);
+    else if (this.view === "people") await showPeople(project, (ask) => this.act(ask));
+    else if (this.view === "exports") await showExports(project, jobs);
+    else if (this.view === "audit") await this.audit.show(project);
     else showVolumes(volumes);
   }
 
@@ -172,6 +179,7 @@ class Board {
     const trained = rounds.some(({ summary }) => summary.dice !== undefined);
     return [
       link(strings.annotate, `/annotate.html?project=${encodeURIComponent(project.slug)}`, proposed ? null : notProposed),
+      project.review_percent > 0 ? link(strings.reviewThem, `/review.html?project=${encodeURIComponent(project.slug)}`, proposed ? null : notProposed) : null,
       this.button(latest === undefined ? strings.startFirst : strings.startRound, `${path}/rounds`, {
         why: project.slices.train === 0 ? strings.whyNoSlices : open ? strings.whyRoundOpen(latest) : budgetsDone ? strings.whyBudgetsDone : null,
       }),
@@ -234,7 +242,6 @@ function tell(text, kind = "info") {
 }
 
 applyStrings(document);
-byId("annotator").value = annotatorName();
-byId("annotator").addEventListener("change", (event) => setAnnotatorName(event.target.value));
 get("/v1/version").then(({ version }) => (byId("version").textContent = version), () => {});
+await showPerson(byId("who")).catch(() => {}); // the board says itself what it cannot reach
 await new Board().start();

@@ -1,6 +1,6 @@
 // The view of the rounds: the job at work, losses, the learning curve, what was picked, where the models are worst.
 
-import { get } from "../api.js";
+import { get, ifAllowed } from "../api.js";
 import { byId, element, replaceChildren } from "../dom.js";
 import { strings } from "../strings.js";
 import { drawCurve } from "./curve.js";
@@ -21,7 +21,11 @@ export function showRounds({ project, rounds, picks, points, random, models }) {
 
 /** What the service counts: time, and the volumes that the newest models do worst on. */
 export async function showStatistics(project) {
-  const found = await get(`/v1/projects/${project.slug}/statistics`);
+  const found = await ifAllowed(get, `/v1/projects/${project.slug}/statistics`);
+  if (found === null) {
+    byId("time").textContent = strings.forReviewers;
+    return;
+  }
   const people = found.annotators.filter(({ source }) => source === "annotator");
   const [spent, slices] = [sum(people.map(({ total_ms: ms }) => ms ?? 0)), sum(people.map((each) => each.slices))];
   const left = project.slices.train - project.annotated;

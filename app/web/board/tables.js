@@ -3,7 +3,7 @@
 import { element } from "../dom.js";
 import { strings } from "../strings.js";
 
-const NUMBERS = new Set(["Budget", "Slices", "Waiting", "Dice", "Ensemble", "HD95", "Value", "#", "Dice, mean", "Missed", "Labels", "Predicted", "Versions", "Median", "Total", "Slices / hour", "Shape", "Spacing, mm"]);
+const NUMBERS = new Set(["Budget", "Slices", "Waiting", "Dice", "Ensemble", "HD95", "Value", "#", "Dice, mean", "Missed", "Labels", "Predicted", "Versions", "Median", "Total", "Slices / hour", "Shape", "Spacing, mm", "Kappa"]);
 
 /** All rounds, the newest first. */
 export function roundsTable(rounds) {

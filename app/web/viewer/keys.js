@@ -2,29 +2,11 @@
 
 import { keptKeys, keepKeys } from "../kept.js";
 
-/** Action -> its keys as shipped: the key as KeyboardEvent.key names it, lower case, after Ctrl+ and Shift+. */
-const SHIPPED = {
-  submit: ["Ctrl+enter"],
-  skip: ["Ctrl+shift+enter"],
-  undo: ["Ctrl+z"],
-  redo: ["Ctrl+shift+z", "Ctrl+y"],
-  save: ["Ctrl+s"],
-  pen: ["p"],
-  brush: ["b"],
-  eraser: ["e"],
-  fill: ["f"],
-  polygon: ["l"],
-  close: ["enter"],
-  smaller: ["["],
-  larger: ["]"],
+/** Action -> its keys: the key as KeyboardEvent.key names it, lower case, after Ctrl+ and Shift+. Of every page: */
+const VIEWING = {
   fainter: [","],
   stronger: ["."],
   hide: ["h"],
-  prediction: ["o"],
-  uncertainty: ["u"],
-  accept: ["a"],
-  copy: ["c"],
-  rest: ["r"],
   preset: ["w"],
   smooth: ["i"],
   up: ["arrowup", "pageup"],
@@ -44,14 +26,53 @@ const SHIPPED = {
   penFarRight: ["Ctrl+shift+arrowright"],
   help: ["?"],
 };
+/** As shipped, page by page. */
+const SHIPPED = {
+  annotate: {
+    submit: ["Ctrl+enter"],
+    skip: ["Ctrl+shift+enter"],
+    undo: ["Ctrl+z"],
+    redo: ["Ctrl+shift+z", "Ctrl+y"],
+    save: ["Ctrl+s"],
+    pen: ["p"],
+    brush: ["b"],
+    eraser: ["e"],
+    fill: ["f"],
+    polygon: ["l"],
+    close: ["enter"],
+    smaller: ["["],
+    larger: ["]"],
+    prediction: ["o"],
+    uncertainty: ["u"],
+    accept: ["a"],
+    copy: ["c"],
+    rest: ["r"],
+    ...VIEWING,
+  },
+  review: {
+    approve: ["a"],
+    correct: ["x"],
+    reject: ["r"],
+    comment: ["c"],
+    ...VIEWING,
+  },
+};
 const NAMES = {
   arrowup: "↑", arrowdown: "↓", arrowleft: "←", arrowright: "→", pageup: "Page Up", pagedown: "Page Down",
   escape: "Esc", "-": "−", enter: "Enter", " ": "Space", home: "Home",
 };
 
-/** The keys in force, action -> combinations; a person's own take the place of those shipped. */
-export function keysInForce() {
-  return { ...SHIPPED, ...keptKeys() };
+let shipped = SHIPPED.annotate;
+
+/** Say whose keys are meant from now on: "annotate" or "review". */
+export function usePage(page) {
+  shipped = SHIPPED[page];
+}
+
+/** The keys in force on this page, action -> combinations; a person's own take the place of those shipped. */
+export function keysInForce(of = shipped) {
+  const own = keptKeys();
+  return Object.fromEntries(Object.entries(of).map(([action, keys]) => [action, own[action] ?? keys]));
 }
 
 /** A combination as it is shown on a key cap. */
@@ -73,8 +94,10 @@ export function combinationOf(event) {
 
 /** Give an action one key of a person's own; gives the action that has it already, or null when it was done. */
 export function remap(action, combination) {
-  const taken = actionOf(combination);
-  if (taken !== null && taken !== action) return taken;
+  // An action of two pages must be free to take the key on both.
+  const pages = Object.values(SHIPPED).filter((page) => action in page);
+  const taken = pages.map((page) => actionOf(combination, page)).find((each) => each !== null && each !== action);
+  if (taken !== undefined) return taken;
   keepKeys({ ...keptKeys(), [action]: [combination] });
   return null;
 }
@@ -102,8 +125,8 @@ export function listenToKeys(actions, pickClass) {
   });
 }
 
-function actionOf(combination) {
-  return Object.entries(keysInForce()).find(([, keys]) => keys.includes(combination))?.[0] ?? null;
+function actionOf(combination, of = shipped) {
+  return Object.entries(keysInForce(of)).find(([, keys]) => keys.includes(combination))?.[0] ?? null;
 }
 
 // A control that has the focus keeps the keys that it answers to itself.

@@ -5,7 +5,8 @@ import { pixelAspect, View } from "../core/geometry.js";
 import { paintGrey } from "../core/grey.js";
 import { BACKGROUND } from "../core/mask.js";
 import { backgroundPalette, classPalette, findOutlines, paintMask, uncertaintyPalette } from "../core/overlay.js";
-import { drawHatch, Layer, strokeTwice } from "./layers.js";
+import { drawHatch, Layer } from "./layers.js";
+import { paintCursor, paintKeyPen, paintPin, paintPolygon } from "./marks.js";
 
 const BACKDROP = "#000000";
 const OUTLINE_PX = 2;
@@ -27,6 +28,7 @@ export class Stage {
     this.show = { mask: true, prediction: true, uncertainty: false, smooth: true, opacity: 0.85 };
     this.cursor = null; // {x, y, radius} on the screen
     this.keyPen = null; // {row, column, down}: the pixel of the pen that keys move
+    this.pin = null; // {row, column}: the place that a reviewer's comment means
     this.polygon = []; // [row, column] points of an unfinished polygon
     this.mask = null;
     this.hasUncertainty = false;
@@ -37,9 +39,9 @@ export class Stage {
     new ResizeObserver(() => this.resize()).observe(canvas);
   }
 
-  /** Begin with a slice of another volume or shape: whole slice in view. */
-  open(plane, spacingMm) {
-    this.view = new View(plane.shape, pixelAspect(spacingMm));
+  /** Begin with a slice of another volume or shape: whole slice in view, or as a stage beside this one shows it. */
+  open(plane, spacingMm, view = new View(plane.shape, pixelAspect(spacingMm))) {
+    this.view = view;
     const names = ["image", "mask", "background", "uncertainty"];
     this.layers = Object.fromEntries(names.map((name) => [name, new Layer(...plane.shape)]));
     this.mask = null;
@@ -128,6 +130,12 @@ export class Stage {
     this.repaint();
   }
 
+  /** Show the pin of a comment: {row, column}; null: none. */
+  setPin(pin) {
+    this.pin = pin;
+    this.repaint();
+  }
+
   request() {
     if (this.frameWanted || this.view === null) return;
     this.frameWanted = true;
@@ -210,9 +218,10 @@ export class Stage {
       context.globalAlpha = 1;
     }
     if (show.prediction) this.paintOutlines(context);
-    this.paintPolygon(context);
-    if (this.cursor?.radius) this.paintCursor(context);
-    if (this.keyPen !== null) this.paintKeyPen(context);
+    if (this.polygon.length) paintPolygon(context, this.polygon.map((each) => view.toScreen(...each)), this.cursor);
+    if (this.pin !== null) paintPin(context, view.toScreen(this.pin.row, this.pin.column));
+    if (this.cursor?.radius) paintCursor(context, this.cursor);
+    if (this.keyPen !== null) paintKeyPen(context, this.boxOf(boxOfPixel(this.keyPen)), this.keyPen.down);
     context.restore();
   }
 
@@ -253,41 +262,14 @@ export class Stage {
     }
   }
 
-  paintPolygon(context) {
-    if (!this.polygon.length) return;
-    const points = this.polygon.map(([row, column]) => this.view.toScreen(row, column));
-    if (this.cursor !== null) points.push(this.cursor);
-    context.beginPath();
-    points.forEach(({ x, y }, index) => (index ? context.lineTo(x, y) : context.moveTo(x, y)));
-    strokeTwice(context);
-  }
-
-  paintCursor(context) {
-    const { x, y, radius } = this.cursor;
-    context.beginPath();
-    context.arc(x, y, radius, 0, 2 * Math.PI);
-    strokeTwice(context);
-  }
-
-  paintKeyPen(context) {
-    const { row, column, down } = this.keyPen;
-    const { left, top, right, bottom } = this.boxOf({ top: row, left: column, bottom: row, right: column });
-    const [x, y] = [(left + right) / 2, (top + bottom) / 2];
-    const reach = down ? 12 : 20;
-    context.beginPath();
-    context.rect(left - 1, top - 1, right - left + 2, bottom - top + 2);
-    for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
-      const edge = (dx ? right - left : bottom - top) / 2 + 3;
-      context.moveTo(x + dx * edge, y + dy * edge);
-      context.lineTo(x + dx * (edge + reach), y + dy * (edge + reach));
-    }
-    strokeTwice(context);
-  }
-
   boxOf({ top, left, bottom, right }) {
     const [from, to] = [this.view.toScreen(top, left), this.view.toScreen(bottom + 1, right + 1)];
     return { left: from.x, top: from.y, right: to.x, bottom: to.y };
   }
+}
+
+function boxOfPixel({ row, column }) {
+  return { top: row, left: column, bottom: row, right: column };
 }
 
 function boxAround({ x, y, radius }) {

@@ -7,9 +7,10 @@ const AHEAD = 2; // the slice in hand and the next one, so that it is there at o
 const BEAT_MS = 30_000; // the service takes a client for gone after 90 s of silence
 
 export class Holding {
-  /** `lost` is called when the lease of the slice in hand is gone. */
-  constructor(project, lost) {
+  /** `lost` is called when the lease of the slice in hand is gone; `purpose` is "annotate" or "review". */
+  constructor(project, lost, purpose = "annotate") {
     this.project = project;
+    this.purpose = purpose;
     this.inHand = null; // a lease; null: opened by hand
     this.ahead = [];
     setInterval(() => this.beat(lost), BEAT_MS);
@@ -17,7 +18,7 @@ export class Holding {
 
   /** Hold the slice in hand and those that come next; gives all leases. */
   async renew() {
-    const asked = { annotator: annotatorName(), n: AHEAD };
+    const asked = { annotator: annotatorName(), n: AHEAD, purpose: this.purpose };
     const held = (await post(`/v1/projects/${this.project.slug}/leases`, asked))?.items ?? [];
     const unsent = new Set(listUnsent().map((record) => record.slice));
     this.ahead = held.filter(({ slice }) => slice.id !== this.inHand?.slice.id && !unsent.has(slice.id));
@@ -28,6 +29,12 @@ export class Holding {
   take() {
     this.inHand = this.ahead.shift() ?? null;
     return this.inHand;
+  }
+
+  /** This slice, held already, comes into the hand. */
+  takeThis(slice) {
+    this.inHand = this.ahead.find((lease) => lease.slice.id === slice) ?? null;
+    this.ahead = this.ahead.filter((lease) => lease !== this.inHand);
   }
 
   /** It could not be opened: it is the next one again. */

@@ -5,9 +5,11 @@ import { strings } from "../strings.js";
 import { combinationOf, keysInForce, nameOf, remap, resetKeys } from "./keys.js";
 
 let listening = null; // the action that waits for its new key
+let page = { texts: {}, gestures: [] }; // action -> what it does, and [gesture, what it does]
 
-/** Bind the dialog. */
-export function buildKeySheet() {
+/** Bind the dialog; `texts` say what each action does on this page, `gestures` what has no key. */
+export function buildKeySheet(texts, gestures) {
+  page = { texts, gestures };
   showKeys();
   byId("help").addEventListener("keydown", (event) => take(event));
   byId("help").addEventListener("close", () => (listening = null));
@@ -27,13 +29,8 @@ export function showKeys() {
     if (own !== undefined) button.title = `${button.getAttribute("aria-label")} (${own.map(nameOf).join(", ")})`;
   }
   const cap = (text) => element("kbd", {}, text);
-  const rows = Object.entries(strings.keys).map(([action, text]) => line(keys[action].map((each) => cap(nameOf(each))), text, action));
-  replaceChildren(
-    byId("help-rows"),
-    line([cap("0"), "…", cap("9")], strings.classKeys),
-    ...rows,
-    ...strings.gestures.map(([gesture, meaning]) => line([gesture], meaning)),
-  );
+  const rows = Object.entries(keys).map(([action, own]) => line(own.map((each) => cap(nameOf(each))), page.texts[action], action));
+  replaceChildren(byId("help-rows"), ...rows, ...page.gestures.map(([gesture, meaning]) => line([gesture], meaning)));
 }
 
 function line(caps, text, action = null) {
@@ -63,7 +60,7 @@ function take(event) {
   }
   event.preventDefault();
   const taken = remap(action, combination);
-  said(taken === null ? strings.keyChanged(nameOf(combination), strings.keys[action]) : strings.keyTaken(nameOf(combination), strings.keys[taken]));
+  said(taken === null ? strings.keyChanged(nameOf(combination), page.texts[action]) : strings.keyTaken(nameOf(combination), page.texts[taken]));
   showKeys();
   document.querySelector(`[data-remap="${action}"]`).focus();
 }

@@ -22,15 +22,6 @@ export class Layer {
   }
 }
 
-/** Dark under light, so that the line is seen on any tissue. */
-export function strokeTwice(context) {
-  for (const [style, width] of [["rgb(0 0 0 / 80%)", 3], ["#ffffff", 1]]) {
-    context.strokeStyle = style;
-    context.lineWidth = width;
-    context.stroke();
-  }
-}
-
 /** The tile that says "background": what nobody labelled has no tile. */
 export function drawHatch() {
   const tile = document.createElement("canvas");
