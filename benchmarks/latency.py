@@ -54,7 +54,7 @@ def main() -> int:
             quoted = QUOTED_MS.get(what)
             beside = "" if quoted is None else f"{quoted[0]:g} / {quoted[1]:g}"
             print(f"{what:24}{one * 1e3:10.1f}{many * 1e3:12.1f}   {beside}")
-        print(f"resident memory of the API process afterwards: {_resident_mb(bench.pids[0]):.0f} MB")
+        print(f"resident memory of the API process afterwards: {resident_mb(bench.pids[0]):.0f} MB")
     return 0
 
 
@@ -135,7 +135,8 @@ def _upload_volume(bench: Bench) -> str:
     return str(first["id"])
 
 
-def _resident_mb(pid: int) -> float:
+def resident_mb(pid: int) -> float:
+    """The resident set of a process now (VmRSS), in MB of 2**20 bytes."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) / 1024

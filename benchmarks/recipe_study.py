@@ -29,12 +29,13 @@ from app.datasets.records import DatasetListing, VolumeSource, read_full_mask, r
 from app.datasets.registry import list_dataset
 from app.names import Split, Supervision
 from app.protocols import SegmentationProtocol, resolve_protocol
+from app.services.rounds import count_at_budget
 from worker.learning.configs import SegmentationConfig
 from worker.learning.intensity import normalise_volume
 from worker.learning.metrics import mean_dice, score_volume
 from worker.learning.nets.unet import build_network
 from worker.learning.predict import predict_volume
-from worker.learning.query.pool import QueryPool
+from worker.learning.query.pool import QueryPool, ignore_progress
 from worker.learning.query.random import pick_at_random
 from worker.learning.resize import resize_mask, resize_planes
 from worker.learning.seeding import derive_seed, numpy_generator
@@ -150,7 +151,7 @@ def pick_slices(prepared: Prepared, percents: list[float], seed: int) -> list[in
     count = len(prepared.images)
     annotated = np.zeros(count, dtype=bool)
     for number, percent in enumerate(percents, start=1):
-        target = max(1, math.floor(count * percent / 100 + 1e-9))
+        target = count_at_budget(count, percent)
         pool = QueryPool(prepared.patient_ids, prepared.volume_ids, prepared.z, annotated.copy(), ~annotated)
         generator = numpy_generator(seed, "select", number)
         annotated[list(pick_at_random(pool, target - int(annotated.sum()), {}, generator).indices)] = True
@@ -166,39 +167,54 @@ def train_and_score(
     round_number: int,
 ) -> dict[str, Any]:
     """One member trained on the picks: its Dice on the judged volumes, and what it cost."""
-    fields = {name: value for name, value in dataclasses.asdict(protocol).items() if name not in OUR_FIELDS}
-    config = SegmentationConfig(
-        network="unet" if supervision == Supervision.FULL else "dmpls",
-        classes=prepared.classes,
-        channels=prepared.images.shape[1],
-        iterations=protocol.iterations_for(len(picked) / len(prepared.images)),
-        **fields,
-    )
+    config = member_config(prepared, protocol, supervision, len(picked))
     training = LabelledSlices(prepared.images[picked], prepared.labels[picked])
     member_seed = derive_seed(seed, "round", round_number, "member", 0)
     started = time.process_time()
-    fitted = fit_segmentation(training, prepared.validation, config, member_seed, _ignore, CPU)
+    fitted = fit_segmentation(training, prepared.validation, config, member_seed, ignore_progress, CPU)
     cpu_s = time.process_time() - started
-    foreground = range(1, prepared.classes)
-    network = build_network(fitted.state, config)
-    volumes = []
-    for volume in prepared.judged:
-        predicted = predict_volume([network], volume.images, volume.reference.shape[1:], config, CPU)
-        volumes.append(score_volume(predicted, volume.reference, list(foreground), volume.spacing))
-    dice = [[score.dice for score in scores] for scores in volumes]
-    hd95 = [score.hd95 for scores in volumes for score in scores if score.hd95 is not None]
     return {
         "slices": len(picked),
-        "dice": mean_dice(dice),
-        "dice_by_volume": dice,
-        "hd95": fmean(hd95) if hd95 else None,
-        "misses": sum(score.missed for scores in volumes for score in scores),
+        **score_member(build_network(fitted.state, config), prepared, config),
         "validation_dice": fitted.best_dice,
         "validations": [[step, value] for step, _, value in fitted.history if value is not None],
         "best_step": fitted.best_step,
         "cpu_s": round(cpu_s, 1),
         "validation_s": round(fitted.validation_seconds, 1),
         "config": dataclasses.asdict(config),
+    }
+
+
+def member_config(
+    prepared: Prepared, protocol: SegmentationProtocol, supervision: Supervision, labelled: int
+) -> SegmentationConfig:
+    """How a member is trained on so many labelled slices, as `train_segmentation` makes it of a project."""
+    fields = {name: value for name, value in dataclasses.asdict(protocol).items() if name not in OUR_FIELDS}
+    return SegmentationConfig(
+        network="unet" if supervision == Supervision.FULL else "dmpls",
+        classes=prepared.classes,
+        channels=prepared.images.shape[1],
+        iterations=protocol.iterations_for(labelled / len(prepared.images)),
+        **fields,
+    )
+
+
+def score_member(network: torch.nn.Module, prepared: Prepared, config: SegmentationConfig) -> dict[str, Any]:
+    """Dice, HD95 and ASD of one member on the judged volumes, as `evaluate` has them."""
+    foreground = range(1, prepared.classes)
+    volumes = []
+    for volume in prepared.judged:
+        predicted = predict_volume([network], volume.images, volume.reference.shape[1:], config, CPU)
+        volumes.append(score_volume(predicted, volume.reference, list(foreground), volume.spacing))
+    dice = [[score.dice for score in scores] for scores in volumes]
+    hd95 = [score.hd95 for scores in volumes for score in scores if score.hd95 is not None]
+    asd = [score.asd for scores in volumes for score in scores if score.asd is not None]
+    return {
+        "dice": mean_dice(dice),
+        "dice_by_volume": dice,
+        "hd95": fmean(hd95) if hd95 else None,
+        "asd": fmean(asd) if asd else None,
+        "misses": sum(score.missed for scores in volumes for score in scores),
     }
 
 
@@ -276,10 +292,6 @@ def _lines(out: Path) -> list[dict[str, Any]]:
 def _key(line: dict[str, Any]) -> str:
     names = ("data", "judge", "supervision", "preset", "recipe", "override", "seed", "budgets", "percent")
     return json.dumps({name: line[name] for name in names}, sort_keys=True)
-
-
-def _ignore(_done: int, _total: int, _message: str) -> None:
-    return
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def open_bench(
     database: str, folder: Path, *, slices: int, side: int, processes: int = 1, knobs: dict[str, str] | None = None
 ) -> Iterator[Bench]:
     """Processes of the API over a new database (`sqlite`, or one made on the server of a PostgreSQL URL)."""
-    with _new_database(database, folder) as url:
+    with new_database(database, folder) as url:
         opened = Database(url)
         migrate(opened)
         _propose(opened, slices, side)
@@ -78,7 +78,8 @@ def open_bench(
 
 
 @contextmanager
-def _new_database(server: str, folder: Path) -> Iterator[str]:
+def new_database(server: str, folder: Path) -> Iterator[str]:
+    """The URL of an empty database, made on the server of this URL and dropped afterwards; `sqlite`: a file."""
     if server == "sqlite":
         yield f"sqlite:///{folder / 'nextslice.db'}"
         return

@@ -1,136 +1,151 @@
 """Every strategy on one data set under one protocol: Dice, CPU seconds and peak memory, as one Markdown table.
 
-    python benchmarks/strategy_sweep.py acdc --root $NEXTSLICE_DATA/acdc --out out/sweep --preset cpu
+    python -m benchmarks.strategy_sweep run --root $NEXTSLICE_DATA/acdc --out out/sweep
+    python -m benchmarks.strategy_sweep table out/sweep
 
-Each strategy and supervision is one `nextslice bench run` with a folder of its own below `--out`; what is finished is
-not run again, what was stopped goes on. `--table` prints the table of what there is, without running anything.
+What a round does is the service's own, called without a database as `benchmarks.recipe_study` does it: the seeds, the
+order of the pool, the rules, the trainings and the scores are those of the jobs. Each strategy, supervision and seed
+has a process of its own, one after the other, so that its peak memory is its own; each finished round is a line of
+`rounds.jsonl`. What is there is not made again: a stopped sweep goes on at the member it was training.
 
-CPU seconds are those of all processes of the run, import and encoder included, so that they hold on a busy machine
-too; peak memory is the largest resident set that any one of them had.
+Networks are kept in `artefacts` under a hash of all they depend on (configuration, data, picks, seed). Strategies that
+begin with the same picks, and those that read the same encoder, so train it once; the seconds and the memory that it
+took are counted for each of them, as if it had been alone, and `spent` says what was truly computed.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
-import time
-from contextlib import suppress
+from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Annotated, Any
 
-from app.bench.report import RESULTS, summarise_results
+import torch
+import typer
+
 from app.names import STRATEGIES, Supervision
+from app.supervisor import die_with_parent
+from benchmarks.sweep_rounds import Sweep, prepare_sweep, run_rounds
 
-MEASURES = "measures.json"
-_MARK = "NEXTSLICE_SWEEP"
-_LOOK_S = 1.0
-_TICKS = os.sysconf("SC_CLK_TCK")
+cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+LINES = "rounds.jsonl"
 
-
-class Meter:
-    """CPU seconds and peak memory of all processes whose environment carries the mark."""
-
-    def __init__(self, mark: str) -> None:
-        self._mark = f"{_MARK}={mark}".encode()
-        self._cpu_s: dict[str, float] = {}  # a process started twice under one number has another start time
-        self._peak_kb = 0
-
-    def look(self) -> None:
-        """Read what the processes have used so far."""
-        for folder in Path("/proc").iterdir():
-            if not folder.name.isdigit():
-                continue
-            with suppress(OSError, IndexError, ValueError):  # it ended between two reads
-                if self._mark not in (folder / "environ").read_bytes().split(b"\0"):
-                    continue
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-                self._cpu_s[f"{folder.name}-{fields[19]}"] = (int(fields[11]) + int(fields[12])) / _TICKS
-                status = (folder / "status").read_text()
-                self._peak_kb = max(self._peak_kb, int(status.partition("VmHWM:")[2].split()[0]))
-
-    def as_json(self) -> dict[str, float]:
-        """What was measured, in seconds and mebibytes."""
-        return {"cpu_s": round(sum(self._cpu_s.values()), 1), "peak_mib": round(self._peak_kb / 1024, 1)}
+Root = Annotated[Path, typer.Option(help="Folder of the data set.")]
+Out = Annotated[Path, typer.Option(help="Folder for rounds.jsonl and the artefacts.")]
 
 
-def run_one(arguments: argparse.Namespace, supervision: str, strategy: str) -> bool:
-    """Run one strategy to its end; False when it was refused, with the reason in its folder."""
-    folder: Path = arguments.out / f"{supervision}-{strategy}"
-    if (folder / MEASURES).exists():
-        return True
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "app.cli", "bench", "run", arguments.dataset, "--root", str(arguments.root)]
-    command += ["--supervision", supervision, "--strategies", strategy, "--budgets", arguments.budgets]
-    command += ["--seeds", arguments.seeds, "--preset", arguments.preset, "--protocol", arguments.protocol]
-    command += ["--out", str(folder)]
-    meter = Meter(str(folder.resolve()))
-    began = time.monotonic()
-    with (folder / "bench.log").open("ab") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, env=os.environ | {_MARK: str(folder.resolve())}, stdin=subprocess.DEVNULL
-        )
-        while process.poll() is None:
-            meter.look()
-            time.sleep(_LOOK_S)
-    spent = {"wall_s": round(time.monotonic() - began, 1)} | meter.as_json()
-    earlier = folder / "sittings.jsonl"
-    with earlier.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(spent) + "\n")
-    if process.returncode:
-        return False
-    sittings = [json.loads(line) for line in earlier.read_text(encoding="utf-8").splitlines()]
-    total = {name: round(sum(each[name] for each in sittings), 1) for name in ("wall_s", "cpu_s")}
-    total["peak_mib"] = max(each["peak_mib"] for each in sittings)
-    (folder / MEASURES).write_text(json.dumps(total) + "\n", encoding="utf-8")
-    return True
-
-
-def print_table(out: Path) -> None:
-    """What there is so far, one row a strategy and supervision."""
-    rows: list[tuple[str, str, dict[float, float], dict[str, Any]]] = []
-    for folder in sorted(each for each in out.iterdir() if (each / MEASURES).exists()):
-        supervision, _, strategy = folder.name.partition("-")
-        measures = json.loads((folder / MEASURES).read_text(encoding="utf-8"))
-        rows.append((supervision, strategy, summarise_results(folder / RESULTS)[strategy], measures))
-    budgets = sorted({budget for _, _, dice, _ in rows for budget in dice})
-    print("| supervision | strategy | " + " | ".join(f"{b:g} %" for b in budgets) + " | mean | CPU s | peak MiB |")
-    print("|---|---|" + "---|" * (len(budgets) + 3))
-    for supervision, strategy, dice, spent in sorted(rows, key=lambda row: (row[0], -fmean(row[2].values()))):
-        cells = [f"{dice[budget]:.3f}" if budget in dice else "" for budget in budgets]
-        cells += [f"{fmean(dice.values()):.3f}", f"{spent['cpu_s']:.0f}", f"{spent['peak_mib']:.0f}"]
-        print(f"| {supervision} | {strategy} | " + " | ".join(cells) + " |")
-
-
-def main() -> int:
-    """Run what is missing, then print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset")
-    parser.add_argument("--root", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--supervisions", default=f"{Supervision.SCRIBBLE},{Supervision.FULL}")
-    parser.add_argument("--strategies", default=",".join(STRATEGIES))
-    parser.add_argument("--budgets", default="2,3,4,5")
-    parser.add_argument("--seeds", default="1")
-    parser.add_argument("--preset", default="cpu")
-    parser.add_argument("--protocol", default="{}")
-    parser.add_argument("--table", action="store_true", help="only print the table of what is finished")
-    arguments = parser.parse_args()
+@cli.command()
+def run(
+    root: Root,
+    out: Out,
+    data: str = "acdc",
+    supervisions: str = f"{Supervision.SCRIBBLE},{Supervision.FULL}",
+    strategies: str = ",".join(STRATEGIES),
+    budgets: Annotated[str, typer.Option(help="Cumulative percent.")] = "2,3,4,5",
+    seeds: str = "1",
+    preset: str = "cpu",
+    protocol: Annotated[str, typer.Option(help="JSON: fields of the preset to replace.")] = "{}",
+    settings: Annotated[str, typer.Option(help='JSON: of strategies, e.g. {"bald": {"passes": 10}}.')] = "{}",
+    threads: int = 1,
+) -> None:
+    """Run what is missing, strategy after strategy, then print the table."""
+    out.mkdir(parents=True, exist_ok=True)
     failed = []
-    if not arguments.table:
-        for supervision in arguments.supervisions.split(","):
-            for strategy in arguments.strategies.split(","):
-                print(f"{supervision} {strategy} ...", file=sys.stderr, flush=True)
-                if not run_one(arguments, supervision, strategy):
-                    failed.append(f"{supervision}-{strategy}")
-    print_table(arguments.out)
-    for name in failed:
-        print(f"\n{name} did not finish; {arguments.out / name / 'bench.log'} says why")
-    return 1 if failed else 0
+    for seed in seeds.split(","):
+        for supervision in supervisions.split(","):
+            for strategy in strategies.split(","):
+                typer.echo(f"{supervision} {strategy}, seed {seed}", err=True)
+                command = [sys.executable, "-m", "benchmarks.strategy_sweep", "one", strategy, supervision, seed]
+                command += ["--root", str(root), "--out", str(out), "--data", data, "--budgets", budgets]
+                command += ["--preset", preset, "--protocol", protocol, "--settings", settings]
+                command += ["--threads", str(threads)]
+                environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+                if subprocess.run(command, check=False, env=environment).returncode:
+                    failed.append(f"{supervision} {strategy}, seed {seed}")
+    table(out)
+    if failed:
+        typer.echo(f"\nnot finished: {'; '.join(failed)}", err=True)
+        raise typer.Exit(1)
+
+
+@cli.command(hidden=True)
+def one(
+    strategy: str,
+    supervision: Supervision,
+    seed: int,
+    root: Root,
+    out: Out,
+    data: str = "acdc",
+    budgets: str = "2,3,4,5",
+    preset: str = "cpu",
+    protocol: str = "{}",
+    settings: str = "{}",
+    threads: int = 1,
+) -> None:
+    """Run the rounds of one strategy that are not in the lines yet."""
+    die_with_parent()
+    torch.set_num_threads(threads)
+    sweep = Sweep(
+        data=data,
+        preset=preset,
+        protocol=json.loads(protocol),
+        supervision=supervision,
+        strategy=strategy,
+        settings=json.loads(settings).get(strategy, {}),
+        seed=seed,
+        budgets=tuple(float(each) for each in budgets.split(",")),
+    )
+    done = [line for line in read_lines(out) if line["sweep"] == sweep.as_json()]
+    if len(done) == len(sweep.budgets) or any("refused" in line for line in done):
+        return
+    for line in run_rounds(sweep, prepare_sweep(sweep, root), out / "artefacts", done):
+        with (out / LINES).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        figure = line.get("refused") or f"Dice {line['dice']:.3f}, {line['spent_cpu_s']:.0f} CPU s"
+        typer.echo(f"  {line['percent']:g} %: {figure}", err=True)
+
+
+@cli.command()
+def table(out: Annotated[Path, typer.Argument(help="Folder of a sweep.")]) -> None:
+    """Print the table of what is finished: means over the seeds, the best strategy of a supervision first."""
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    refused = {}
+    for line in read_lines(out):
+        key = line["sweep"]["supervision"], line["sweep"]["strategy"]
+        if "refused" in line:
+            refused[key] = line["refused"]
+        else:
+            rows[key].append(line)
+    budgets = sorted({line["percent"] for lines in rows.values() for line in lines})
+    heads = ["supervision", "strategy", *(f"{each:g} %" for each in budgets), "mean"]
+    heads += ["CPU s a run", "of it choosing", "spent", "wall s", "peak MiB"]
+    typer.echo("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
+    for (supervision, strategy), lines in sorted(rows.items(), key=lambda row: (row[0][0], -_mean(row[1], "dice"))):
+        runs = len({line["sweep"]["seed"] for line in lines})
+        dice = {each: [line["dice"] for line in lines if line["percent"] == each] for each in budgets}
+        cells = [f"{fmean(values):.3f}" if values else "" for values in dice.values()]
+        cells.append(f"{_mean(lines, 'dice'):.3f}" if all(dice.values()) else "")
+        spent = ("cpu_s", "choosing_cpu_s", "spent_cpu_s", "wall_s")
+        cells += [f"{sum(line[name] for line in lines) / runs:.0f}" for name in spent]
+        cells.append(f"{max(line['peak_mib'] for line in lines):.0f}")
+        typer.echo(f"| {supervision} | {strategy} | " + " | ".join(cells) + " |")
+    for (supervision, strategy), reason in sorted(refused.items()):
+        typer.echo(f"\n{supervision} {strategy}: {reason}")
+
+
+def read_lines(out: Path) -> list[dict[str, Any]]:
+    """The rounds of a sweep that are finished."""
+    path = out / LINES
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _mean(lines: list[dict[str, Any]], name: str) -> float:
+    return fmean(line[name] for line in lines)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli()

@@ -500,3 +500,109 @@ def vaal_discriminator_loss_by_loops(logits: Sequence[float], annotated: int) ->
     ours = [-math.log(belief) for belief in beliefs[:annotated]]
     others = [-math.log(1 - belief) for belief in beliefs[annotated:]]
     return sum(ours) / len(ours) + sum(others) / len(others)
+
+
+# --- Selection by lot, by groups and by position; batches of the sampler ---------------------------------------------
+
+
+def random_picks_by_loops(keys: Sequence[float], available: Sequence[int], budget: int) -> list[int]:
+    """Again and again the available slice with the highest key."""
+    left = sorted(available)
+    picks: list[int] = []
+    while left and len(picks) < budget:
+        picks.append(max(left, key=lambda index: keys[index]))
+        left.remove(picks[-1])
+    return picks
+
+
+def per_volume_picks_by_loops(
+    volumes: Sequence[int], annotated: Sequence[int], shuffled: Sequence[int], ranks: Sequence[float], budget: int
+) -> list[int]:
+    """From the volume with fewest slices annotated or picked, of equals the one of lower rank, its next slice."""
+    names = sorted(set(volumes))
+    taken = {name: sum(volumes[index] == name for index in annotated) for name in names}
+    queues = {name: [index for index in shuffled if volumes[index] == name] for name in names}
+    picks: list[int] = []
+    while len(picks) < budget and any(queues.values()):
+        name = min((name for name in names if queues[name]), key=lambda each: (taken[each], ranks[names.index(each)]))
+        picks.append(queues[name].pop(0))
+        taken[name] += 1
+    return picks
+
+
+def strata_by_loops(
+    volumes: Sequence[int], z: Sequence[int], available: Sequence[int], keys: Sequence[float], budget: int
+) -> list[list[int]]:
+    """The available slices by relative position, equal ones by key, cut into strata; the first have the odd slices."""
+
+    def position(index: int) -> float:
+        own = [z[other] for other in range(len(z)) if volumes[other] == volumes[index]]
+        return 0.5 if max(own) == min(own) else (z[index] - min(own)) / (max(own) - min(own))
+
+    key_of = dict(zip(available, keys, strict=True))
+    ranked = sorted(available, key=lambda index: (position(index), key_of[index]))
+    count = min(budget, len(ranked))
+    strata: list[list[int]] = []
+    for number in range(count):
+        size = len(ranked) // count + (number < len(ranked) % count)
+        start = sum(len(stratum) for stratum in strata)
+        strata.append(ranked[start : start + size])
+    return strata
+
+
+def foreground_picks_by_loops(
+    present: Sequence[Sequence[bool]], budget: int, from_foreground: int, generator: np.random.Generator
+) -> list[int]:
+    """Rows: a class that an open row shows, then one of its open rows; when none is left, or it is enough, any row."""
+    picks: list[int] = []
+    while len(picks) < min(from_foreground, budget):
+        open_rows = [row for row in range(len(present)) if row not in picks]
+        classes = [value for value in range(len(present[0])) if any(present[row][value] for row in open_rows)]
+        if not classes:
+            break
+        value = generator.choice(classes)
+        picks.append(int(generator.choice([row for row in open_rows if present[row][value]])))
+    rest = generator.permutation([row for row in range(len(present)) if row not in picks])
+    return [*picks, *(int(row) for row in rest[: budget - len(picks)])]
+
+
+def fill_batches_by_loops(patients: Sequence[int], size: int, generator: np.random.Generator) -> list[list[int]]:
+    """Places cut into batches: each turn takes one place of the patients with most left, equals by lot."""
+    shuffled = generator.permutation(len(patients)).tolist()
+    queues = {code: [place for place in shuffled if patients[place] == code] for code in sorted(set(patients))}
+    lots = iter(generator.random(len(patients) + len(queues)).tolist())
+    lot_of = {code: next(lots) for code in queues}
+    batches: list[list[int]] = []
+    while any(queues.values()):
+        batch: list[int] = []
+        while len(batch) < size and any(queues.values()):
+            ranked = sorted(
+                (code for code in queues if queues[code]), key=lambda code: (-len(queues[code]), lot_of[code])
+            )
+            for code in ranked[: size - len(batch)]:
+                batch.append(queues[code].pop())
+                if queues[code]:
+                    lot_of[code] = next(lots)
+        batches.append(batch)
+    return batches
+
+
+def mean_dice_by_loops(volumes: Sequence[Sequence[float | None]]) -> float | None:
+    """Over classes that were scored, then over volumes with one."""
+    means = []
+    for scores in volumes:
+        known = [score for score in scores if score is not None]
+        if known:
+            means.append(sum(known) / len(known))
+    return sum(means) / len(means) if means else None
+
+
+def diversity_by_loops(images: np.ndarray, related: Callable[[int, int], bool]) -> float | None:
+    """The mean over related pairs of slices of their mean absolute difference, pixel by pixel."""
+    values = []
+    for a, b in combinations(range(len(images)), 2):
+        if related(a, b):
+            pixels = zip(images[a].ravel().tolist(), images[b].ravel().tolist(), strict=True)
+            differences = [abs(p - q) for p, q in pixels]
+            values.append(sum(differences) / len(differences))
+    return sum(values) / len(values) if values else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -33,21 +33,39 @@ def load_volumes(session: Session, volume_ids: Sequence[uuid.UUID]) -> dict[uuid
     return {volume.id: volume for volume in rows}
 
 
-def read_planes(blobs: BlobStore, volume: Volume, size: int, how: str) -> npt.NDArray[np.float32]:
-    """All slices of a volume as (Z, C, S, S) float32 in [0, 1], normalised by itself, resized by `how`."""
+def read_planes(blobs: BlobStore, volume: Volume, size: int, how: str, channels: int) -> npt.NDArray[np.float32]:
+    """All slices of a volume as (Z, channels, S, S) float32 in [0, 1], normalised by itself, resized by `how`.
+
+    Beside volumes in colour (3 channels) a grey one is red, green and blue alike, so that they lie in one space; to
+    what learned from grey ones (1 channel) a colour is the mean of its three.
+    """
     unit = normalise_volume(read_volume(blobs, volume_pack(volume)))
     planes = unit[:, None] if unit.ndim == 3 else np.moveaxis(unit, -1, 1)
-    return resize_planes(planes, size, how)
+    if channels < planes.shape[1]:
+        planes = planes.mean(axis=1, keepdims=True)
+    resized = resize_planes(planes, size, how)
+    return np.repeat(resized, channels // resized.shape[1], axis=1)
+
+
+def count_channels(volumes: Iterable[Volume]) -> int:
+    """How many channels slices of these volumes have side by side: 3 where one is in colour, else 1."""
+    return max((volume.channels for volume in volumes), default=1)
 
 
 def load_slice_pool(
-    blobs: BlobStore, pool: Sequence[PoolSlice], volumes: dict[uuid.UUID, Volume], size: int, how: str, report: Report
+    blobs: BlobStore,
+    pool: Sequence[PoolSlice],
+    volumes: dict[uuid.UUID, Volume],
+    size: int,
+    how: str,
+    channels: int,
+    report: Report,
 ) -> SlicePool:
     """The train slices as the encoder sees them, in the order of `pool`; uint8, so that a large pool fits a device."""
     images = torch.cat(
         [
             torch.from_numpy(np.rint(planes * 255).astype(np.uint8))
-            for planes in _pool_planes(blobs, pool, volumes, size, how, report)
+            for planes in _pool_planes(blobs, pool, volumes, size, how, channels, report)
         ]
     )
     return SlicePool(
@@ -62,7 +80,8 @@ def load_pool_pixels(
     blobs: BlobStore, pool: Sequence[PoolSlice], volumes: dict[uuid.UUID, Volume], size: int, how: str
 ) -> npt.NDArray[np.float32]:
     """The train slices as (N, C, S, S) float32 in [0, 1], in the order of `pool`."""
-    return np.concatenate(list(_pool_planes(blobs, pool, volumes, size, how, lambda _done, _total, _message: None)))
+    channels = count_channels(volumes.values())
+    return np.concatenate(_pool_planes(blobs, pool, volumes, size, how, channels, lambda _done, _total, _message: None))
 
 
 def group_codes(pool: Sequence[PoolSlice]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -77,6 +96,7 @@ def load_labelled_slices(
     volumes: dict[uuid.UUID, Volume],
     size: int,
     how: str,
+    channels: int,
 ) -> LabelledSlices:
     """The annotated slices with their current masks, resized to `size`; 255 stays unlabelled."""
     images, labels = [], []
@@ -85,7 +105,7 @@ def load_labelled_slices(
     for each in annotated:  # ordered by volume, so each is read once
         volume = volumes[each.volume_id]
         if planes is None or planes_of != each.volume_id:
-            planes, planes_of = read_planes(blobs, volume, size, how), each.volume_id
+            planes, planes_of = read_planes(blobs, volume, size, how, channels), each.volume_id
         with database.reading() as session:
             body = read_mask_body(session, blobs, each.version_id)
         images.append(planes[each.index])
@@ -94,7 +114,13 @@ def load_labelled_slices(
 
 
 def _pool_planes(
-    blobs: BlobStore, pool: Sequence[PoolSlice], volumes: dict[uuid.UUID, Volume], size: int, how: str, report: Report
+    blobs: BlobStore,
+    pool: Sequence[PoolSlice],
+    volumes: dict[uuid.UUID, Volume],
+    size: int,
+    how: str,
+    channels: int,
+    report: Report,
 ) -> list[npt.NDArray[np.float32]]:
     wanted: dict[uuid.UUID, list[int]] = {}
     for each in pool:
@@ -102,7 +128,7 @@ def _pool_planes(
     stacks = []
     for done, (volume_id, indices) in enumerate(wanted.items()):
         report(done, len(wanted), "reading slices")
-        stacks.append(read_planes(blobs, volumes[volume_id], size, how)[indices])
+        stacks.append(read_planes(blobs, volumes[volume_id], size, how, channels)[indices])
     return stacks
 
 

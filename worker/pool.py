@@ -6,6 +6,7 @@ import dataclasses
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from app.protocols import EncoderProtocol
 from app.services.rounds import PoolSlice
 from app.storage.blobs import BlobStore
 from worker.checkpoints import load_features, load_weights, save_features
-from worker.dataset import group_codes, load_pool_pixels, load_slice_pool
+from worker.dataset import count_channels, group_codes, load_pool_pixels, load_slice_pool
 from worker.learning.configs import EncoderConfig, SegmentationConfig
 from worker.learning.embed import build_encoder, embed_slices
 from worker.learning.nets.unet import build_network
@@ -26,6 +27,7 @@ from worker.learning.query.members import Members
 from worker.learning.query.pool import QueryPool
 
 Features = npt.NDArray[np.float32]
+_THUMBNAIL = 16  # pixels a side
 Report = Callable[[int, int, str], None]
 
 
@@ -44,13 +46,17 @@ class PoolSource:
         """The slices' ids in the order of the pool."""
         return [each.slice_id for each in self.slices]
 
-    def read_images(self, size: int, how: str) -> torch.Tensor:
-        """All slices as (N, C, size, size) uint8, resized by `how`."""
-        return load_slice_pool(self.blobs, self.slices, self.volumes, size, how, self.report).images
+    def read_images(self, size: int, how: str, channels: int) -> torch.Tensor:
+        """All slices as (N, channels, size, size) uint8, resized by `how`."""
+        return load_slice_pool(self.blobs, self.slices, self.volumes, size, how, channels, self.report).images
 
     def read_pixels(self, size: int, how: str) -> Features:
         """All slices as (N, C, size, size) float32 in [0, 1], resized by `how`."""
         return load_pool_pixels(self.blobs, self.slices, self.volumes, size, how)
+
+    def read_thumbnails(self) -> Features:
+        """All slices as (N, D) small pictures: a space to measure in where no encoder is trained."""
+        return self.read_pixels(_THUMBNAIL, "area").reshape(len(self.slices), -1)
 
 
 def build_query_pool(
@@ -96,15 +102,19 @@ def read_encoder_features(source: PoolSource, encoder: Model) -> tuple[Features,
         return features, None
     # Volumes came in since the encoder was trained.
     config = EncoderConfig(**encoder.config)
-    network = build_encoder(load_weights(source.blobs, encoder.weights_key), config, int(encoder.manifest["channels"]))
-    features = embed_slices(network, source.read_images(config.image_size, config.resize), config, source.device)
+    channels = int(encoder.manifest["channels"])
+    network = build_encoder(load_weights(source.blobs, encoder.weights_key), config, channels)
+    images = source.read_images(config.image_size, config.resize, channels)
+    features = embed_slices(network, images, config, source.device)
     return features, save_features(source.blobs, source.slice_ids, features)
 
 
 def read_imagenet_features(source: PoolSource, encoder: EncoderProtocol) -> Features:
     """What the project's encoder would see before any training; raises WeightsMissingError and WeightsError."""
     config = EncoderConfig(**dataclasses.asdict(encoder))
-    return embed_by_imagenet(lambda: source.read_images(config.image_size, config.resize), config, source.device)
+    channels = count_channels(source.volumes.values())
+    read = partial(source.read_images, config.image_size, config.resize, channels)
+    return embed_by_imagenet(read, config, source.device)
 
 
 def ask_members(source: PoolSource, members: Sequence[Model]) -> Members:
@@ -114,7 +124,7 @@ def ask_members(source: PoolSource, members: Sequence[Model]) -> Members:
     dice = [float(model.metrics.get("validation_dice") or 0.0) for model in members]
     return Members(
         networks,
-        lambda: source.read_images(config.image_size, config.resize),
+        partial(source.read_images, config.image_size, config.resize, config.channels),
         config,
         source.device,
         source.report,

@@ -23,14 +23,14 @@ def list_references(database: Database, project: Project, split: Split) -> list[
 
 
 def iterate_references(
-    database: Database, blobs: BlobStore, volumes: Iterable[Volume], size: int, how: str
+    database: Database, blobs: BlobStore, volumes: Iterable[Volume], size: int, how: str, channels: int
 ) -> Iterator[tuple[Volume, ReferenceVolume]]:
     """Each volume with its planes at `size` and its dense mask in native geometry; no transaction stays open."""
     for volume in volumes:
         with database.reading() as session:
             reference = read_ground_truth(session, blobs, volume, AnnotationKind.FULL)
         spacing = None if volume.spacing_mm is None else _triple(volume.spacing_mm)
-        planes = torch.from_numpy(read_planes(blobs, volume, size, how))
+        planes = torch.from_numpy(read_planes(blobs, volume, size, how, channels))
         yield volume, ReferenceVolume(planes, reference.copy(), spacing)
 
 

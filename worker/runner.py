@@ -7,6 +7,7 @@ meanwhile writes nothing, and whoever is killed in between has written nothing.
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from collections.abc import Callable
@@ -47,6 +48,9 @@ Keep = Callable[[Callable[[Session], None]], None]
 
 Record = Callable[[Session], dict[str, Any]]
 """Writes the results in the closing transaction and gives back the job's result."""
+
+_ABSOLUTE = re.compile(r"(?<![\w:/.>])(?:/|[A-Za-z]:\\)(?:[\w.@+~-]+[/\\])+([\w.@+~-]+)")
+"""A path from the top of a disk, and the name at its end; neither an address (`https://...`) nor `<home>/...`."""
 
 _log = get_log(__name__)
 
@@ -119,7 +123,7 @@ def _run(job: Job, place: Workplace) -> None:
         # Whatever a task trips over must end in its row, not in a lost worker that is tried again and again.
         _log.exception("job_failed")
         with unit_of_work(place.database, place.bell) as session:
-            fail_job(session, job.id, job.token, _problem(error))
+            fail_job(session, job.id, job.token, _problem(error, place.settings))
 
 
 def _work_and_record(job: Job, place: Workplace) -> None:
@@ -148,7 +152,7 @@ def _work_and_record(job: Job, place: Workplace) -> None:
         )
     with unit_of_work(place.database, place.bell) as session:
         hold_job(session, job.id, job.token)
-        finish_job(session, job.id, job.token, record(session))
+        finish_job(session, job.id, job.token, _without_folders(record(session), place.settings))
 
 
 def _cancel(job: Job, place: Workplace) -> None:
@@ -219,11 +223,21 @@ class Heartbeat:
             self._written = progress
 
 
-def _problem(error: Exception) -> dict[str, Any]:
-    """An RFC 9457-like account of what ended the job."""
+def _problem(error: Exception, knobs: Settings) -> dict[str, Any]:
+    """An RFC 9457-like account of what ended the job, for whoever may see the job: no path of this machine is in it."""
     if isinstance(error, NextSliceError):
         code, title, detail = error.code, "The job was refused", str(error)
     else:
         code, title = "job-crashed", "The job stopped on an unexpected error"
         detail = f"{type(error).__name__}: {error}"
+    detail = _ABSOLUTE.sub(r"\1", knobs.hide_folders(detail))
     return {"type": f"urn:nextslice:{code}", "title": title, "detail": detail[:DETAIL_CHARACTERS], "code": code}
+
+
+def _without_folders(found: Any, knobs: Settings) -> Any:
+    """The same JSON with the folders of this machine by their names: reasons quote what a file was called."""
+    if isinstance(found, dict):
+        return {key: _without_folders(value, knobs) for key, value in found.items()}
+    if isinstance(found, list):
+        return [_without_folders(each, knobs) for each in found]
+    return knobs.hide_folders(found) if isinstance(found, str) else found

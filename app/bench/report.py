@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
-from app.bench.plan import BenchPlan
+from app.bench.plan import MANIFEST, BenchPlan
+from app.bench.statistics import bootstrap_error
 from app.client import Client
 
 RESULTS = "results.csv"
@@ -86,8 +88,30 @@ def summarise_results(path: Path) -> dict[str, dict[float, float]]:
     }
 
 
+def describe_certainty(out: Path) -> dict[str, dict[float, tuple[float, float | None, float]]]:
+    """Strategy -> budget -> mean Dice, its standard deviation over the seeds (None of one), bootstrap over patients.
+
+    From the manifest of `out`; a budget at which not all runs were judged on the same patients is left out.
+    """
+    manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    cells: dict[str, dict[float, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
+    for run in manifest["runs"].values():
+        for budget, round_ in run["rounds"].items():
+            judged = round_["summary"]["dice_by_patient"]
+            known = {code: judged[code] for code in sorted(judged) if judged[code] is not None}
+            cells[run["strategy"]][float(budget)].append(known)
+    found: dict[str, dict[float, tuple[float, float | None, float]]] = defaultdict(dict)
+    for strategy, by_budget in cells.items():
+        for budget, runs in sorted(by_budget.items()):
+            if runs[0] and all(run.keys() == runs[0].keys() for run in runs):
+                means = [fmean(run.values()) for run in runs]
+                spread = stdev(means) if len(means) > 1 else None
+                found[strategy][budget] = fmean(means), spread, bootstrap_error([list(run.values()) for run in runs])
+    return dict(found)
+
+
 def draw_curve(out: Path) -> None:
-    """Draw `curve.png`: Dice and HD95 against the labelled share, a line a strategy, a thin one a seed."""
+    """Draw `curve.png`: Dice, HD95 and ASD against the labelled share, a line a strategy, a thin one a seed."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -95,11 +119,12 @@ def draw_curve(out: Path) -> None:
 
     with (out / RESULTS).open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["member"] != "ensemble"]
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(16, 4.5), layout="constrained")
     units = sorted({row["hd95_unit"] for row in rows})
     for axis, column, scale, label in (
         (axes[0], "dice", 100.0, "Dice, %, mean of foreground classes"),
         (axes[1], "hd95", 1.0, f"HD95, {'/'.join(units)}, of what was found"),
+        (axes[2], "asd", 1.0, f"ASD, {'/'.join(units)}, of what was found"),
     ):
         for number, strategy in enumerate(dict.fromkeys(row["strategy"] for row in rows)):
             own = [row for row in rows if row["strategy"] == strategy]

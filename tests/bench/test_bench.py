@@ -6,9 +6,11 @@ import csv
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import httpx
 import psycopg
 import pytest
 
+from app.bench.report import describe_certainty
 from app.datasets.phantom import PhantomConfig, list_phantoms
 from tests.conftest import POSTGRES_SERVER
 
@@ -55,6 +58,20 @@ def read_rows(out: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((out / "results.csv").read_text().splitlines()))
 
 
+def check_kept_counts(home: Path) -> None:
+    """TP, FP and FN of every class, volume and slice are in the database, and give its Dice."""
+    (path,) = home.glob("*.db")
+    with closing(sqlite3.connect(path)) as database:
+        kept = [
+            (dice, json.loads(counts)) for dice, counts in database.execute("select dice, slice_counts from metrics")
+        ]
+    assert kept
+    for dice, counts in kept:
+        assert len(counts) == 5, "one row a slice"
+        hits, alarms, omissions = (sum(column) for column in zip(*counts, strict=True))
+        assert dice is None or dice == pytest.approx(2 * hits / (2 * hits + alarms + omissions))
+
+
 def picks(out: Path) -> dict[tuple[str, str], list[tuple[str, str, int]]]:
     return {
         (each["strategy"], budget): [(pick["patient"], pick["volume"], pick["slice"]) for pick in round_["picks"]]
@@ -71,6 +88,15 @@ def test_an_experiment_runs_resumes_and_repeats(hearts: Path, tmp_path: Path) ->
     assert len(keys) == len(set(keys)) == 2 * 2 * 2 * 3  # strategies, budgets, member and ensemble, classes
     assert all(0 <= float(row["dice"]) <= 1 and row["hd95_unit"] == "mm" for row in rows)
     assert (tmp_path / "a" / "curve.png").read_bytes().startswith(b"\x89PNG")
+    check_kept_counts(tmp_path / "a" / "service")
+    told = run([sys.executable, "-m", "app.cli", "bench", "report", str(tmp_path / "a")])
+    assert told.returncode == 0, told.stderr
+    assert "2 SE over test patients" in " ".join(told.stdout.split())
+    assert all(
+        0 <= mean <= 1 and error >= 0
+        for by in describe_certainty(tmp_path / "a").values()
+        for mean, _, error in by.values()
+    )
     manifest = read_manifest(tmp_path / "a")
     encoders = [each["encoder"] for each in manifest["runs"].values() if each["strategy"] == "gcl"]
     assert encoders[0]["manifest"]["start"] == "scratch"

@@ -156,6 +156,12 @@ def test_volume_of_one_slice_is_measured_in_its_plane() -> None:
 def test_mean_is_over_classes_then_volumes_and_skips_what_was_not_scored() -> None:
     assert mean_dice([[1.0, None, None], [0.0, 0.2, 0.4], [None]]) == pytest.approx((1 + 0.2) / 2)
     assert mean_dice([[None], []]) is None
+
+
+@given(st.lists(st.lists(st.none() | st.floats(0, 1), max_size=3), max_size=5))
+def test_mean_equals_its_loops(volumes: list[list[float | None]]) -> None:
+    expected = oracles.mean_dice_by_loops(volumes)
+    assert mean_dice(volumes) == (None if expected is None else pytest.approx(expected))
     assert dice_of_counts(2, 1, 1) == pytest.approx(4 / 6)
 
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.oracles import possible_mates
+from tests.oracles import fill_batches_by_loops, possible_mates
 from worker.learning.errors import ConfigError, PoolStructureError
 from worker.learning.samplers import NO_MATE, draw_epoch, draw_groups, flatten_groups, sort_slices
+from worker.learning.seeding import numpy_generator
 
 ALL = ("slice", "volume", "patient")
 SUBSETS = [(), ("slice",), ("volume",), ("patient",), ("slice", "volume"), ("volume", "patient"), ALL]
@@ -140,3 +141,14 @@ def test_unknown_relation_and_too_small_batch_are_refused():
         draw_groups(order, ("ward",), np.random.default_rng(0))
     with pytest.raises(ConfigError, match="group size 4"):
         draw_epoch(order, ALL, 3, 0, 0)
+
+
+@given(hierarchies(), st.sampled_from(SUBSETS[1:]), st.integers(4, 13), st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_batches_equal_their_twin(hierarchy, relations, batch_slices, seed):
+    order = sort_slices(*hierarchy)
+    generator = numpy_generator(seed, "sampler", 2)
+    groups = draw_groups(order, relations, generator)
+    filled = fill_batches_by_loops(order.patients.tolist(), batch_slices // (1 + len(relations)), generator)
+    expected = [groups[filled[place]].tolist() for place in generator.permutation(len(filled))]
+    assert [batch.tolist() for batch in draw_epoch(order, relations, batch_slices, seed, 2)] == expected

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from worker.learning.configs import SegmentationConfig
+from worker.learning.nets import unet
 from worker.learning.nets.unet import DualBranchUNet, build_network
 from worker.learning.seeding import seeded_initialisation
 
@@ -32,7 +33,7 @@ def test_logits_have_the_size_of_the_image(name: str, channels: int, classes: in
 def test_only_the_encoder_has_element_dropout_with_the_published_rates() -> None:
     network = build_network(None, SegmentationConfig(network="dmpls"))
     assert isinstance(network, DualBranchUNet)
-    rates = [module.p for module in network.modules() if type(module) is torch.nn.Dropout]
+    rates = [module.p for module in network.modules() if isinstance(module, torch.nn.Dropout)]
     assert rates == [0.05, 0.1, 0.2, 0.3, 0.5]
     assert network.channel_dropout.p == 0.5
 
@@ -78,3 +79,19 @@ def test_state_of_another_network_is_refused() -> None:
     state = build_network(None, SegmentationConfig(network="dmpls")).state_dict()
     with pytest.raises(RuntimeError, match="auxiliary_decoder"):
         build_network(state, SegmentationConfig(network="unet"))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_gradient_of_a_decoder_is_that_of_the_plain_concatenation(
+    monkeypatch: pytest.MonkeyPatch, layout: torch.memory_format
+) -> None:
+    network = build_network(None, SegmentationConfig()).eval().to(memory_format=layout)
+    images = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
+
+    def gradients() -> list[torch.Tensor]:
+        return list(torch.autograd.grad(network(images).square().sum(), list(network.parameters())))
+
+    copied = gradients()
+    monkeypatch.setattr(unet, "with_dense_gradient", lambda maps: maps)
+    for ours, plain in zip(copied, gradients(), strict=True):
+        torch.testing.assert_close(ours, plain)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sqlalchemy import update
@@ -15,16 +16,18 @@ from torchvision.models import resnet18
 
 from app.datasets.phantom import PhantomConfig, list_phantoms
 from app.datasets.records import DatasetListing, VolumeSource
-from app.db.models import GroundTruth, Job, Pick, Project, Round
+from app.db.models import GroundTruth, Job, Model, Patient, Pick, Project, Round, Volume
 from app.db.session import Database
-from app.names import STRATEGIES, AnnotationKind, Need, Queue, RoundState, Split, Supervision
+from app.names import STRATEGIES, AnnotationKind, ModelKind, Need, Queue, RoundState, Split, Supervision
 from app.outbox import SilentBell, unit_of_work
 from app.services import projects, rounds, volumes
 from app.services.ground_truth import add_ground_truth
 from app.services.oracle import annotate_proposed_slices
 from app.services.projects import LabelClass, ProjectDraft
 from app.settings import Settings
+from app.storage.planes import read_volume, store_planes
 from app.storage.stores import LocalStore
+from worker.learning.intensity import normalise_volume
 from worker.learning.seeding import seeded_initialisation
 from worker.runner import Workplace, run_next_job
 from worker.tasks import find_task
@@ -173,6 +176,8 @@ def test_the_second_round_asks_the_members_of_the_first(
     assert [pick.order for pick in picks] == [1, 2, 3, 4]
     assert len({pick.slice_id for pick in picks}) == 4
     assert not any("no model" in pick.reason for pick in picks)
+    assert second.cover_radius is not None
+    assert second.cover_radius > 0
     with ward.place.database.reading() as session:
         first = rounds.list_picks(session, rounds.list_rounds(session, projects.find_project(session, "hearts"))[0])
     assert not {pick.slice_id for pick in picks} & {pick.slice_id for pick in first}
@@ -221,3 +226,29 @@ def test_a_pick_says_what_its_value_is(ward: Ward) -> None:
     _, picks = ward.turn(annotate=False)
     assert picks[0].reason == f"chosen by variance-ratio: the members' mean disagreement is {picks[0].value:.3g}"
     assert [pick.value for pick in picks] == sorted((pick.value for pick in picks), reverse=True)
+
+
+@pytest.mark.parametrize("split", [Split.TRAIN, Split.VALIDATION, Split.TEST])
+def test_grey_and_colour_volumes_go_round_together(cold_ward: Ward, split: Split) -> None:
+    tint_a_volume(cold_ward.place, split)
+    for strategy in ("gcl", "variance-ratio"):
+        cold_ward.set_strategy(strategy)
+        done, picks = cold_ward.turn()
+        assert cold_ward.failures() == []
+        assert done.state == RoundState.CLOSED
+        assert picks
+    with cold_ward.place.database.reading() as session:
+        models = session.query(Model).where(Model.kind == ModelKind.SEGMENTATION).all()
+    # Of the train slices some of the colour volume's are picked; what lies in other splits trains nothing.
+    assert (3 in {model.config["channels"] for model in models}) == (split == Split.TRAIN)
+
+
+def tint_a_volume(place: Workplace, split: Split) -> None:
+    """Turn the first volume of a split into one in colour, as an import of photographs would have left it."""
+    with unit_of_work(place.database, SilentBell()) as session:
+        volume = session.query(Volume).join(Volume.patient).where(Patient.split == split).first()
+        grey = normalise_volume(read_volume(place.blobs, volumes.volume_pack(volume)))
+        shades = np.stack([grey, grey**2, 1 - grey], axis=-1)
+        pack = store_planes(place.blobs, np.rint(shades * 255).astype(np.uint8))
+        volume.pack_key, volume.pack_offsets = pack.key, list(pack.offsets)
+        volume.channels, volume.dtype, volume.slope, volume.intercept = 3, "uint8", 1.0, 0.0

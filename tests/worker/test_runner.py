@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from app.db.models import Project
+from app.db.models import Job, Project
 from app.db.session import Database
 from app.errors import NoModelYet
 from app.names import JobKind, JobState, Queue, RoundState
@@ -126,6 +126,30 @@ def test_an_unexpected_error_ends_in_the_row_without_its_traceback(database: Dat
     assert error["code"] == "job-crashed"
     assert error["detail"].startswith("ValueError: xxx")
     assert len(error["detail"]) == 500
+
+
+def test_no_path_of_the_machine_gets_into_the_row(database: Database, tmp_path: Path) -> None:
+    inner = tmp_path / "scratch" / "x" / "scan.nii"
+
+    def crash(_work: Work) -> Record:
+        raise OSError(2, f"No such file; see /srv/ward 7/x, /srv/secret/key.pem and https://example.org/a/b: {inner}")
+
+    def report(_work: Work) -> Record:
+        return lambda _session: {"left_out": [{"name": "a", "reason": f"{inner} is short"}], "slices": 3}
+
+    queue_jobs(database, JobKind.PREDICT, JobKind.EVALUATE)
+    assert run_next_job(Queue.GPU, place(database, tmp_path, crash)) is True
+    assert run_next_job(Queue.GPU, place(database, tmp_path, report)) is True
+    with database.reading() as session:
+        failed, done = session.query(Job).order_by(Job.created_at, Job.id)
+    assert failed.error is not None
+    told = failed.error["detail"]
+    assert str(tmp_path) not in told
+    assert "secret" not in told
+    assert "key.pem" in told
+    assert "https://example.org/a/b" in told
+    assert told.endswith("<home>/scratch/x/scan.nii")
+    assert done.result == {"left_out": [{"name": "a", "reason": "<home>/scratch/x/scan.nii is short"}], "slices": 3}
 
 
 def test_a_kind_without_a_task_fails_its_job(database: Database, tmp_path: Path) -> None:

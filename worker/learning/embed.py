@@ -20,6 +20,7 @@ from worker.learning.resume import Checkpoints, Resumable
 from worker.learning.samplers import SliceOrder, draw_epoch, flatten_groups, sort_slices
 from worker.learning.seeding import seeded_initialisation, torch_generator
 from worker.learning.shapes import Progress, SlicePool, as_unit_floats
+from worker.learning.transfer import send
 
 NO_WEIGHTS = "ImageNet weights could not be had, so the encoder started from scratch."
 
@@ -75,7 +76,7 @@ def fit_encoder(
             batches = draw_epoch(order, config.relations, config.batch_slices, seed, epoch)
             total = torch.zeros((), device=device)
             for groups in batches:
-                batch = torch.from_numpy(flatten_groups(groups)).to(device)
+                batch = send(torch.from_numpy(flatten_groups(groups)), device)
                 views = contrastive_views(images[batch], generator).contiguous(memory_format=layout)
                 # Both views in one pass: half the launches, and batch statistics over twice the slices.
                 with autocast(config.precision, device):
@@ -118,11 +119,10 @@ def embed_slices(
     other slices. Raises NonFiniteError.
     """
     encoder = encoder.to(device).eval()
-    features = np.empty((len(images), FEATURES), dtype=np.float32)
     with torch.inference_mode():
-        for start in range(0, len(images), config.embed_batch):
-            batch = as_unit_floats(images[start : start + config.embed_batch].to(device))
-            features[start : start + len(batch)] = encoder.features(batch).cpu().numpy()
+        batches = torch.split(images.to(device), config.embed_batch)
+        found = [torch.empty(0, FEATURES, device=device), *(encoder.features(as_unit_floats(each)) for each in batches)]
+        features: npt.NDArray[np.float32] = torch.cat(found).cpu().numpy()  # read once, for each read waits for a GPU
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
         raise NonFiniteError("encoder features", [int(bad[0])])

@@ -7,12 +7,13 @@ from torch import Tensor, nn
 
 from worker.learning.configs import SegmentationConfig
 from worker.learning.errors import BadInputError, ShapeError
-from worker.learning.precision import autocast, memory_format
-from worker.learning.resize import labels_in_native, uncertainty_in_native
+from worker.learning.inference import ReadyNetwork, make_ready
+from worker.learning.resize import labels_in_native, most_probable, uncertainty_in_native
 from worker.learning.shapes import LabelArray, as_unit_floats, refuse_bad_images
 
-# Pixels a forward pass: on a CPU about 16 planes of 256 x 256 (activations stay near the caches), on a GPU 256 of them.
-CPU_BATCH_PIXELS = 2**20
+# Pixels a forward pass: on a CPU 2 planes of 256 x 256 (a half-wide map of 16 channels is 4 MiB; one plane more and the
+# pass is slower), on a GPU 256 of them.
+CPU_BATCH_PIXELS = 2**17
 GPU_BATCH_PIXELS = 2**24
 
 
@@ -22,7 +23,8 @@ def predict_probabilities(
     """Give (Z, C, S, S) float32 on `device`: the mean of the members' softmax, for images (Z, 1 or 3, S, S).
 
     Evaluation mode, no augmentation, every member sees the very same planes, so pixels of an ensemble always belong
-    together; the members' own modes are put back. Raises ShapeError for images the networks were not made for and
+    together; the members themselves are left as they are. Whoever predicts many volumes hands in what `make_ready`
+    gave, here and below. Raises ShapeError for images the networks were not made for and
     BadInputError without a network.
     """
     chunks = list(_probability_chunks(networks, images, config, device))
@@ -35,7 +37,7 @@ def predict_labels(
     networks: Sequence[nn.Module], images: Tensor, config: SegmentationConfig, device: torch.device
 ) -> Tensor:
     """Give the most probable class (Z, S, S) as uint8 on `device`; without keeping the probabilities of all planes."""
-    chunks = [chunk.argmax(dim=1).to(torch.uint8) for chunk in _probability_chunks(networks, images, config, device)]
+    chunks = [most_probable(chunk) for chunk in _probability_chunks(networks, images, config, device)]
     if not chunks:
         return torch.empty(0, config.image_size, config.image_size, dtype=torch.uint8, device=device)
     return torch.cat(chunks)
@@ -95,43 +97,29 @@ def _probability_chunks(
         raise ShapeError("images", f"(Z, {config.channels}, {config.image_size}, {config.image_size})", images.shape)
     if not networks:
         raise BadInputError("A prediction needs at least one trained network.")
-    modes = [network.training for network in networks]
-    layout = memory_format(config.precision, device)
+    ready = make_ready(networks, config.precision, device)
     pixels = GPU_BATCH_PIXELS if device.type == "cuda" else CPU_BATCH_PIXELS
-    try:
-        for network in networks:
-            network.eval().to(memory_format=layout)
-        for batch in torch.split(images, max(1, pixels // config.image_size**2)):
-            planes = as_unit_floats(batch.to(device)).contiguous(memory_format=layout)
-            yield _fitting_softmax(networks, planes, config, device)
-    finally:
-        for network, mode in zip(networks, modes, strict=True):
-            network.train(mode)
+    for batch in torch.split(images, max(1, pixels // config.image_size**2)):
+        yield _fitting_softmax(ready, as_unit_floats(batch.to(device)))
 
 
-def _fitting_softmax(
-    networks: Sequence[nn.Module], planes: Tensor, config: SegmentationConfig, device: torch.device
-) -> Tensor:
+def _fitting_softmax(networks: Sequence[ReadyNetwork], planes: Tensor) -> Tensor:
     """Give the mean softmax of the planes; out of memory, once more in two halves, which gives the same."""
     try:
-        return _mean_softmax(networks, planes, config, device)
+        return _mean_softmax(networks, planes)
     except torch.OutOfMemoryError:
         if len(planes) < 2:
             raise
     torch.cuda.empty_cache()
-    return torch.cat([_mean_softmax(networks, half, config, device) for half in planes.chunk(2)])
+    return torch.cat([_mean_softmax(networks, half) for half in planes.chunk(2)])
 
 
 @torch.inference_mode()
-def _mean_softmax(
-    networks: Sequence[nn.Module], planes: Tensor, config: SegmentationConfig, device: torch.device
-) -> Tensor:
+def _mean_softmax(networks: Sequence[ReadyNetwork], planes: Tensor) -> Tensor:
     """Give the mean over the members of their softmax, in float32."""
     total: Tensor | None = None
     for network in networks:
-        with autocast(config.precision, device):
-            logits = network(planes)
-        probabilities = logits.float().softmax(dim=1)
-        total = probabilities if total is None else total + probabilities
+        probabilities = network(planes)
+        total = probabilities if total is None else total.add_(probabilities)
     assert total is not None
-    return total / len(networks)
+    return total if len(networks) == 1 else total.div_(len(networks))

@@ -51,8 +51,14 @@ def resize_mask(mask: LabelArray, size: int, how: str) -> LabelArray:
 def labels_in_native(probabilities: Tensor, native: tuple[int, int], how: str) -> Tensor:
     """Give (Z, H, W) uint8 labels in `native` size from (Z, K, S, S) probabilities, on their device."""
     if how == "nearest":
-        return resize_labels(probabilities.argmax(dim=1).to(torch.uint8), native)
-    return functional.interpolate(probabilities, native, mode="bilinear").argmax(dim=1).to(torch.uint8)
+        return resize_labels(most_probable(probabilities), native)
+    return most_probable(functional.interpolate(probabilities, native, mode="bilinear"))
+
+
+def most_probable(probabilities: Tensor) -> Tensor:
+    """Give the class (Z, H, W) uint8 of the highest probability (Z, K, H, W), of equals the lowest."""
+    # Not `argmax`, which is ten times slower along so short an axis of a CPU's tensor.
+    return probabilities.max(dim=1).indices.to(torch.uint8)
 
 
 def uncertainty_in_native(probabilities: Tensor, native: tuple[int, int], how: str) -> Tensor:

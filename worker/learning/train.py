@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from worker.learning.averaging import WeightAverage
 from worker.learning.configs import SegmentationConfig
 from worker.learning.errors import BadInputError, ShapeError, TrainingDivergedError
+from worker.learning.inference import make_ready
 from worker.learning.metrics import dice_of_counts, mean_dice
 from worker.learning.nets.unet import build_network
 from worker.learning.objective import batch_loss, draw_batch, prepare_slices
@@ -24,6 +25,7 @@ from worker.learning.resize import resize_labels
 from worker.learning.resume import Checkpoints, Resumable
 from worker.learning.seeding import derive_seed, torch_generator
 from worker.learning.shapes import UNLABELLED, LabelledSlices, Progress, ReferenceVolume, as_unit_floats
+from worker.learning.transfer import send
 
 REPORT_EVERY = 10  # steps between two looks at the loss; each waits once for the device
 
@@ -95,7 +97,10 @@ def fit_segmentation(
     refuse_unfit_data(training, validation, config)
     started = perf_counter()
     layout = memory_format(config.precision, device)
-    with seeded_globals(derive_seed(seed, "segmentation", "network"), device):
+    with (
+        seeded_globals(derive_seed(seed, "segmentation", "network"), device),
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+    ):
         network = build_network(None, config).to(device).to(memory_format=layout)
         optimizer = make_optimizer(network, config)
         slices = prepare_slices(training, config, device)
@@ -112,7 +117,7 @@ def fit_segmentation(
         started -= tally.seconds
         loss_sum, steps_since = torch.zeros((), device=device), 0
         for step in range(tally.step + 1, config.iterations + 1):
-            rows = next(batches).to(device, non_blocking=True)
+            rows = send(next(batches), device)
             batch, targets, masked = draw_batch(slices, rows, config, draws)
             batch = batch.contiguous(memory_format=layout)
             set_rate(optimizer, config, step)
@@ -165,15 +170,16 @@ def validate_network(
     on `device`. Only counts leave the device.
     """
     depths = [len(reference) for reference in references]
+    ready = make_ready([network], config.precision, device)
     if config.resize == "nearest":  # labels are small, so all volumes go through the network in large batches
-        at_input = torch.split(predict_labels([network], planes, config, device), depths)
+        at_input = torch.split(predict_labels(ready, planes, config, device), depths)
         predicted = [
             resize_labels(labels, native_size(reference))
             for labels, reference in zip(at_input, references, strict=True)
         ]
     else:
         predicted = [
-            predict_in_native([network], volume, native_size(each), config, device)
+            predict_in_native(ready, volume, native_size(each), config, device)
             for volume, each in zip(torch.split(planes, depths), references, strict=True)
         ]
     counts = [
@@ -198,7 +204,9 @@ def confusion_counts(predicted: Tensor, reference: Tensor, classes: int) -> Tens
     """Give the (classes, classes) voxel counts of reference against predicted class, without unlabelled voxels."""
     truth = reference.clamp(max=classes).long()  # all unlabelled ones in a row of their own, cut off below
     codes = (truth * classes + predicted).flatten()
-    return codes.bincount(minlength=(classes + 1) * classes).view(classes + 1, classes)[:classes]
+    # Not `bincount`, for which a GPU has to tell the host the largest code first.
+    counts = torch.zeros((classes + 1) * classes, dtype=torch.int64, device=codes.device)
+    return counts.scatter_add_(0, codes, torch.ones_like(codes)).view(classes + 1, classes)[:classes]
 
 
 def foreground_dice(matrix: Sequence[Sequence[int]]) -> list[float | None]:

@@ -20,7 +20,6 @@ from worker.learning.seeding import numpy_generator
 from worker.pool import PoolSource, read_encoder_features
 from worker.runner import Record, Work
 
-_PIXELS = 16  # side of the thumbnails that stand in where no encoder is trained
 _COMPONENTS = 50
 _PERPLEXITY = 30.0  # van der Maaten and Hinton, JMLR 2008, section 2: typical values are between 5 and 50
 _SMALLEST = 5  # fewer slices have no neighbourhoods to keep
@@ -40,7 +39,7 @@ def run(work: Work) -> Record:
     if encoder is not None:
         features, _ = read_encoder_features(source, encoder)
     else:
-        features = source.read_pixels(_PIXELS, "area").reshape(len(slices), -1)
+        features = source.read_thumbnails()
     chosen = sample_rows(len(slices), MAPPED_AT_MOST, project.seed)
     work.progress(1, 2, f"laying out {len(chosen)} slices")
     places = lay_out(features[chosen], project.seed)

@@ -20,6 +20,7 @@ from app.services import projects, rounds
 from worker.checkpoints import load_weights
 from worker.device import choose_device
 from worker.learning.configs import SegmentationConfig
+from worker.learning.inference import make_ready
 from worker.learning.metrics import score_volume
 from worker.learning.nets.unet import build_network
 from worker.learning.predict import predict_probabilities
@@ -41,12 +42,13 @@ def run(work: Work) -> Record:
             raise NoModelYet(project.slug)
     config = SegmentationConfig(**members[0].config)
     device = choose_device(work.settings)
-    networks = [build_network(load_weights(work.blobs, model.weights_key), config).to(device) for model in members]
+    built = (build_network(load_weights(work.blobs, model.weights_key), config) for model in members)
+    networks = make_ready(built, config.precision, device)
     classes = [value for value in projects.class_values(project) if value != 0]
     metrics: list[Metric] = []
     judged = list_references(work.database, project, Split.TEST)
     for done, (volume, reference) in enumerate(
-        iterate_references(work.database, work.blobs, judged, config.image_size, config.resize)
+        iterate_references(work.database, work.blobs, judged, config.image_size, config.resize, config.channels)
     ):
         work.progress(done, len(judged), f"scoring {volume.patient.code} {volume.name}")
         for member, prediction in _predict(networks, reference, config, device).items():

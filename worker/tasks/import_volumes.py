@@ -15,7 +15,7 @@ from app.datasets.records import DatasetListing, LabelClass, VolumeSource
 from app.datasets.registry import list_dataset
 from app.datasets.upload import Privacy
 from app.db.models import Project
-from app.errors import Conflict, InvalidInput, NextSliceError, TooLarge
+from app.errors import AxisUnclear, Conflict, InvalidInput, NextSliceError, TooLarge
 from app.formats.archives import is_zip, unpack_zip
 from app.services import imports, uploads
 from app.services.imports import ImportOrder, ImportReport
@@ -63,9 +63,11 @@ def _import(work: Work, order: ImportOrder, scratch: Path) -> ImportReport:
         place.mkdir()
         try:
             _take(work, order, listing, volume, classes, place, privacy, report)
+        except AxisUnclear as question:
+            report.needs_axis.append(imports.axis_question(volume, question))
         except (InvalidInput, TooLarge, Conflict) as refusal:
             _raise_if_lost(refusal)
-            report.refused.append({"name": f"{volume.patient} {volume.name}", "reason": str(refusal)})
+            report.refused.append({"name": imports.name_in_report(volume), "reason": str(refusal)})
         shutil.rmtree(place)
     report.remarks += differences(listing.name, report.counts())
     if privacy.removed:
@@ -116,8 +118,9 @@ def _take(
     with work.database.reading() as session:
         project = session.get_one(Project, work.project_id)
         volume = imports.settle_volume(session, project, listing, order, volume)
+    axis = order.axes.get(imports.name_in_report(volume), order.axis)
     cleaner = privacy.cleaner if volume.image.is_dir() else None
-    ingested, masks = imports.ingest_source(work.blobs, volume, classes, scratch, cleaner, order.axis)
+    ingested, masks = imports.ingest_source(work.blobs, volume, classes, scratch, cleaner, axis)
     line: dict[str, Any] = {}
 
     def write(session: Session) -> None:

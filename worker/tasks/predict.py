@@ -18,6 +18,7 @@ from worker.checkpoints import load_weights
 from worker.dataset import load_volumes, read_planes
 from worker.device import choose_device
 from worker.learning.configs import SegmentationConfig
+from worker.learning.inference import make_ready
 from worker.learning.nets.unet import build_network
 from worker.learning.predict import predict_with_uncertainty
 from worker.runner import Record, Work
@@ -33,11 +34,12 @@ def run(work: Work) -> Record:
         volumes = load_volumes(session, [uuid.UUID(each) for each in work.payload["volume_ids"]])
     config = SegmentationConfig(**members[0].config)
     device = choose_device(work.settings)
-    networks = [build_network(load_weights(work.blobs, model.weights_key), config).to(device) for model in members]
+    built = (build_network(load_weights(work.blobs, model.weights_key), config) for model in members)
+    networks = make_ready(built, config.precision, device)
     predicted = []
     for done, volume in enumerate(volumes.values()):
         work.progress(done, len(volumes), f"predicting {volume.patient.code} {volume.name}")
-        planes = torch.from_numpy(read_planes(work.blobs, volume, config.image_size, config.resize))
+        planes = torch.from_numpy(read_planes(work.blobs, volume, config.image_size, config.resize, config.channels))
         mask, unsure = predict_with_uncertainty(networks, planes, (volume.height, volume.width), config, device)
         pack = store_planes(work.blobs, unsure)
         predicted.append(PredictedVolume(volume.id, work.blobs.put(encode_mask(mask)), pack))

@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from sqlalchemy.orm import Session
 
 from app.db.models import Model, Project, Round, Volume
@@ -18,7 +20,8 @@ from app.services.rounds import PoolSlice, ProposedPick
 from worker.dataset import load_volumes
 from worker.device import choose_device
 from worker.learning.errors import WeightsError, WeightsMissingError
-from worker.learning.query.pool import Picks
+from worker.learning.query.coreset import cover_radius
+from worker.learning.query.pool import Picks, QueryPool
 from worker.learning.query.strategies import STRATEGIES
 from worker.learning.seeding import numpy_generator
 from worker.pool import PoolSource, build_query_pool, read_encoder_features
@@ -61,12 +64,13 @@ def run(work: Work) -> Record:
     except (WeightsError, WeightsMissingError) as error:
         raise Unavailable(f"{round_.strategy} cannot choose: {error}") from error
     proposed = _explain(picks, slices, volumes, round_.strategy)
+    radius, space = _measure_cover(source, pool, picks, features)
 
     def record(session: Session) -> dict[str, Any]:
         if encoder is not None and features_key is not None:
             session.get_one(Model, encoder.id).features_key = features_key
-        rounds.record_picks(session, session.get_one(Round, round_.id), proposed, picks.cover_radius)
-        return {"picks": len(proposed), "cover_radius": picks.cover_radius}
+        rounds.record_picks(session, session.get_one(Round, round_.id), proposed, radius)
+        return {"picks": len(proposed), "cover_radius": radius, "cover_space": space}
 
     return record
 
@@ -83,6 +87,19 @@ def schedule_progress(project: Project, round_: Round) -> float:
     """How many of the project's other budgets lie below the round's, as a share: 0 at the first, 1 at the last."""
     below = sum(float(each) < round_.budget_percent - 1e-9 for each in project.budgets)
     return min(1.0, below / max(1, len(project.budgets) - 1))
+
+
+def _measure_cover(
+    source: PoolSource, pool: QueryPool, picks: Picks, features: npt.NDArray[np.float32] | None
+) -> tuple[float | None, str]:
+    """The radius within which every slice has an annotated or picked one, and the space that it was measured in."""
+    if picks.cover_radius is not None:
+        return picks.cover_radius, "the strategy's own"
+    centres = pool.annotated.copy()
+    centres[list(picks.indices)] = True
+    if features is not None:
+        return cover_radius(features, centres), "encoder features"
+    return cover_radius(source.read_thumbnails(), centres), "thumbnails"
 
 
 def _explain(

@@ -12,9 +12,10 @@ from app.names import ModelKind
 from app.protocols import load_protocol
 from app.services import rounds
 from worker.checkpoints import save_features, save_weights
-from worker.dataset import load_slice_pool, load_volumes
+from worker.dataset import count_channels, load_slice_pool, load_volumes
 from worker.device import choose_device, describe_device
 from worker.learning.configs import EncoderConfig
+from worker.learning.diversity import measure_diversity
 from worker.learning.embed import FittedEncoder, build_encoder, embed_slices, fit_encoder
 from worker.memory import fit_in_memory
 from worker.resumption import JobCheckpoints
@@ -30,7 +31,9 @@ def run(work: Work) -> Record:
         volumes = load_volumes(session, [each.volume_id for each in pool])
     config = EncoderConfig(**dataclasses.asdict(load_protocol(project.protocol).encoder))
     device = choose_device(work.settings)
-    slices = load_slice_pool(work.blobs, pool, volumes, config.image_size, config.resize, work.progress)
+    slices = load_slice_pool(
+        work.blobs, pool, volumes, config.image_size, config.resize, count_channels(volumes.values()), work.progress
+    )
 
     def fit(batch: int) -> FittedEncoder:
         fitting = dataclasses.replace(config, batch_slices=batch)
@@ -62,7 +65,7 @@ def run(work: Work) -> Record:
                 "volumes": sorted(str(volume_id) for volume_id in volumes),
                 **describe_device(device),
             },
-            metrics={"loss": list(fitted.losses)},
+            metrics={"loss": list(fitted.losses), "diversity": measure_diversity(slices)},
         )
         rounds.record_encoder(session, session.get_one(Round, round_.id), model)
         return {"model_id": str(model.id), "start": fitted.start, "warning": fitted.warning}

@@ -17,7 +17,7 @@ from app.protocols import SegmentationProtocol, load_protocol
 from app.services import projects, rounds
 from app.services.rounds import AnnotatedSlice
 from worker.checkpoints import save_weights
-from worker.dataset import load_labelled_slices, load_volumes
+from worker.dataset import count_channels, load_labelled_slices, load_volumes
 from worker.device import choose_device, describe_device
 from worker.learning.configs import SegmentationConfig
 from worker.learning.errors import WeightsError, WeightsMissingError
@@ -46,9 +46,10 @@ def run(work: Work) -> Record:
         trained = {model.member for model in rounds.list_members(session, round_)}
     work.progress(0, 0, "reading slices")
     judged = list_references(work.database, project, Split.VALIDATION)
-    references = iterate_references(work.database, work.blobs, judged, config.image_size, config.resize)
+    seen_as = (config.image_size, config.resize, config.channels)
+    references = iterate_references(work.database, work.blobs, judged, *seen_as)
     validation = [reference for _, reference in references]
-    training = load_labelled_slices(work.database, work.blobs, annotated, volumes, config.image_size, config.resize)
+    training = load_labelled_slices(work.database, work.blobs, annotated, volumes, *seen_as)
     device = choose_device(work.settings)
     seen = [str(each.version_id) for each in annotated] + [str(volume.id) for volume in judged]
     for member in range(protocol.members):
@@ -92,7 +93,7 @@ def _config(
     return SegmentationConfig(
         network=protocol.network if project.supervision == Supervision.FULL else _WITH_TWO_DECODERS[protocol.network],
         classes=max(projects.class_values(project)) + 1,
-        channels=max(volume.channels for volume in volumes.values()),
+        channels=count_channels(volumes.values()),
         iterations=protocol.iterations_for(fraction),
         **fields,
     )

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.learning.query.maps import KeptMaps, draw_maps
-from tests.oracles import class_shares_by_loops
+from tests.oracles import class_shares_by_loops, foreground_picks_by_loops
 from worker.learning.errors import ConfigError
 from worker.learning.query.foreground import class_shares, pick_foreground_aware
 from worker.learning.query.pool import QueryPool
@@ -79,3 +79,14 @@ def test_a_share_of_zero_is_even_over_the_pool():
 def test_a_share_out_of_range_is_refused(share):
     with pytest.raises(ConfigError, match="foreground_share"):
         pick_foreground_aware(make_pool(), 2, {"foreground_share": share}, rng())
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("share", [0.3, 0.66, 1])
+def test_picks_equal_their_twin(seed, share):
+    pool = make_pool()
+    available = np.flatnonzero(pool.available)
+    present = pool.score_by_members(class_shares, available)[:, 1:] > 0
+    expected = foreground_picks_by_loops(present.tolist(), 11, round(share * 11), rng(seed))
+    picks = pick_foreground_aware(pool, 11, {"foreground_share": share}, rng(seed))
+    assert list(picks.indices) == available[expected].tolist()

@@ -43,7 +43,8 @@ def batch_dice_loss(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 def full_supervision_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Give (cross entropy + batch Dice loss) / 2, the loss of masks, from logits (B, C, H, W)."""
-    probabilities = logits.float().softmax(dim=1)
+    logits = logits.contiguous().float()  # one plane a class is read fastest
+    probabilities = logits.softmax(dim=1)
     return (partial_cross_entropy(logits, labels) + batch_dice_loss(probabilities, labels)) / 2
 
 
@@ -52,7 +53,7 @@ def mixed_pseudo_labels(main: Tensor, auxiliary: Tensor, share: Tensor) -> Tenso
 
     Background takes part, nothing is thresholded and scribbled pixels may be contradicted, as published.
     """
-    return torch.lerp(auxiliary.detach(), main.detach(), share).argmax(dim=1)
+    return torch.lerp(auxiliary.detach(), main.detach(), share).max(dim=1).indices
 
 
 def dmpls_loss(
@@ -70,7 +71,8 @@ def dmpls_loss(
     pixels alone, it is not 0 without labels: the pseudo label covers every pixel, or those of `region` (bool, to be
     broadcast to (B, H, W)).
     """
-    main_probabilities, auxiliary_probabilities = main.float().softmax(dim=1), auxiliary.float().softmax(dim=1)
+    main, auxiliary = (each.contiguous().float() for each in (main, auxiliary))  # one plane a class is read fastest
+    main_probabilities, auxiliary_probabilities = main.softmax(dim=1), auxiliary.softmax(dim=1)
     pseudo = mixed_pseudo_labels(main_probabilities, auxiliary_probabilities, share)
     if region is not None:
         pseudo = torch.where(region, pseudo, UNLABELLED)

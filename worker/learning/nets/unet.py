@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.learning.configs import SegmentationConfig
+from worker.learning.nets.dropout import ElementDropout
 
 WIDTHS = (16, 32, 64, 128, 256)  # channels a level; 1,813,764 and 2,447,064 parameters at 1 channel and 4 classes
 ELEMENT_DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)  # one an encoder level; the decoders have none
@@ -83,9 +84,23 @@ class Decoder(nn.Module):
         """Give the logits (B, classes, S, S) of an encoder's five maps."""
         *skips, decoded = maps
         for narrow, block, skip in zip(self.narrow, self.blocks, reversed(skips), strict=True):
-            decoded = block(torch.cat([skip, self.enlarge(narrow(decoded))], dim=1))
+            enlarged = with_dense_gradient(self.enlarge(narrow(decoded)))
+            decoded = block(torch.cat([skip, enlarged], dim=1))
         logits: Tensor = self.head(decoded)
         return logits
+
+
+def with_dense_gradient(maps: Tensor) -> Tensor:
+    """Give `maps` themselves, whose gradient will be copied into their own layout before it travels on.
+
+    A concatenation hands back a window of its gradient, and on a CPU the bilinear enlargement's backward is five to
+    fifteen times slower on a window than on a copy of it.
+    """
+    if maps.requires_grad:
+        channels_last = maps.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        maps.register_hook(lambda gradient: gradient.contiguous(memory_format=layout))  # type: ignore[no-untyped-call]
+    return maps
 
 
 def convolution_block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
@@ -93,9 +108,10 @@ def convolution_block(inputs: int, outputs: int, dropout: float) -> nn.Sequentia
     layers: list[nn.Module] = []
     for source in (inputs, outputs):
         # The bias is cancelled by the batch norm; it stays so that the published parameter count holds.
-        layers += [nn.Conv2d(source, outputs, kernel_size=3, padding=1), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.01)]
+        layers += [nn.Conv2d(source, outputs, kernel_size=3, padding=1), nn.BatchNorm2d(outputs)]
+        layers.append(nn.LeakyReLU(0.01, inplace=True))
     if dropout > 0:
-        layers.insert(3, nn.Dropout(dropout))
+        layers.insert(3, ElementDropout(dropout))
     return nn.Sequential(*layers)
 
 

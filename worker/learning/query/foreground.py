@@ -54,7 +54,7 @@ def class_shares(maps: Iterable[Tensor]) -> Tensor:
     """Give (B, C) shares of pixels, adding up to 1, that the mean of `maps` (B, C, S, S) assigns to each class."""
     mean = mean_of_maps(maps)
     classes = torch.arange(mean.shape[1], device=mean.device).view(1, -1, 1, 1)
-    return (mean.argmax(dim=1, keepdim=True) == classes).float().mean(dim=(2, 3))
+    return (mean.max(dim=1, keepdim=True).indices == classes).float().mean(dim=(2, 3))
 
 
 def _draw_places(

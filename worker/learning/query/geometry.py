@@ -48,8 +48,8 @@ def pick_by_imagenet_coreset(
 
     Source: none; the control that Vepa et al., NeurIPS 2024, did not run, with their K-Center Greedy (Section 3.3).
     Input: (N, 512) features before the head, unscaled. Cost: one forward pass of a ResNet-18 a slice and round, then
-    O(N·D) a centre. Nothing stands in for the weights: where they cannot be had the round is refused. Cold start: the
-    same, from one drawn centre.
+    O(N·D) a centre. Departures from what begins `gcl`: no training, and nothing stands in for the weights; where they
+    cannot be had the round is refused. Cold start: the same, from one drawn centre.
     """
     refuse_unknown_settings(config)
     return k_center_greedy(pool.imagenet_features(), pool.annotated, pool.available, budget, generator)

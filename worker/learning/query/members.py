@@ -10,13 +10,15 @@ from torch import Tensor, nn
 
 from worker.learning.configs import SegmentationConfig
 from worker.learning.errors import BadInputError, ShapeError
+from worker.learning.inference import ReadyNetwork, make_ready
 from worker.learning.nets.unet import UNet
-from worker.learning.precision import autocast, memory_format
+from worker.learning.precision import memory_format
 from worker.learning.predict import CPU_BATCH_PIXELS, GPU_BATCH_PIXELS
 from worker.learning.query.pool import Features, Indices, MapScore
 from worker.learning.seeding import derive_seed
 from worker.learning.shapes import Progress, as_unit_floats
 from worker.learning.train import seeded_globals
+from worker.learning.transfer import send
 
 
 class Members:
@@ -39,9 +41,8 @@ class Members:
         if not networks:
             raise BadInputError("Asking members about a pool needs at least one trained member.")
         self._config, self._device, self._on_progress = config, device, on_progress
-        self._layout = memory_format(config.precision, device)
-        self._networks = [_prepare(network, device, self._layout) for network in networks]
-        self._best = best
+        self._ready = make_ready(networks, config.precision, device)
+        self._best = networks[best]
         self._read_images = read_images
         self._images: Tensor | None = None
 
@@ -50,7 +51,7 @@ class Members:
         """Give (n, ...) scores of the n slices at `indices`, each over the maps of all members."""
 
         def score_batch(planes: Tensor) -> Tensor:
-            return score(self._probabilities(network, planes) for network in self._networks)
+            return score(network(planes) for network in self._ready)
 
         return self._over_batches(score_batch, indices, "scoring slices").astype(np.float32)
 
@@ -61,12 +62,12 @@ class Members:
         The same seed gives the same scores on one machine. Raises BadInputError for a member without dropout.
         """
         scores = []
-        for member, network in enumerate(self._networks):
+        for member, network in enumerate(self._ready):
 
-            def score_batch(planes: Tensor, network: UNet = network) -> Tensor:
-                return score(self._probabilities(network, planes) for _ in range(passes))
+            def score_batch(planes: Tensor, network: ReadyNetwork = network) -> Tensor:
+                return score(network(planes) for _ in range(passes))
 
-            message = f"dropout passes of member {member + 1} of {len(self._networks)}"
+            message = f"dropout passes of member {member + 1} of {len(self._ready)}"
             with _dropout_on(network), seeded_globals(derive_seed(seed, "dropout", member), self._device):
                 scores.append(self._over_batches(score_batch, indices, message))
         return np.stack(scores).astype(np.float32)
@@ -77,20 +78,16 @@ class Members:
 
         D is 256, with a ResNet-50 2048. Always computed in float32, for the reason that `embed_slices` has.
         """
-        network = self._networks[self._best]
+        layout = memory_format(self._config.precision, self._device)
+        network = self._best.eval().to(self._device)
+        network.to(memory_format=layout)
 
         def average_bottleneck(planes: Tensor) -> Tensor:
-            deepest: Tensor = network.encoder(planes)[-1]
+            deepest: Tensor = network.encoder(planes.contiguous(memory_format=layout))[-1]
             return deepest.float().mean(dim=(2, 3))
 
         everything = np.arange(len(self._planes()), dtype=np.int64)
         return self._over_batches(average_bottleneck, everything, "reading features").astype(np.float32)
-
-    def _probabilities(self, network: UNet, planes: Tensor) -> Tensor:
-        """Give (B, C, S, S) float32."""
-        with autocast(self._config.precision, self._device):
-            logits: Tensor = network(planes)
-        return logits.float().softmax(dim=1)
 
     def _over_batches(
         self, compute: Callable[[Tensor], Tensor], indices: Indices, message: str
@@ -100,10 +97,10 @@ class Members:
         pixels = GPU_BATCH_PIXELS if self._device.type == "cuda" else CPU_BATCH_PIXELS
         results = []
         done = 0
-        for batch in torch.split(torch.from_numpy(indices), max(1, pixels // self._config.image_size**2)):
+        places = send(torch.from_numpy(indices), self._device)
+        for batch in torch.split(places, max(1, pixels // self._config.image_size**2)):
             self._on_progress(done, len(indices), message)
-            planes = as_unit_floats(images[batch].to(self._device)).contiguous(memory_format=self._layout)
-            results.append(compute(planes))
+            results.append(compute(as_unit_floats(images[batch])))
             done += len(batch)
         joined: npt.NDArray[np.generic] = torch.cat(results).cpu().numpy()
         return joined
@@ -113,14 +110,8 @@ class Members:
             images, size = self._read_images(), self._config.image_size
             if images.shape[1:] != (self._config.channels, size, size):
                 raise ShapeError("images", f"(N, {self._config.channels}, {size}, {size})", images.shape)
-            self._images = images
+            self._images = images.to(self._device)
         return self._images
-
-
-def _prepare(network: UNet, device: torch.device, layout: torch.memory_format) -> UNet:
-    network.eval().to(device)
-    network.to(memory_format=layout)
-    return network
 
 
 @contextmanager

@@ -14,7 +14,7 @@ NO_MODEL = "drawn at random, because no model has been trained yet"
 def pick_at_random(pool: QueryPool, budget: int, config: Mapping[str, object], generator: np.random.Generator) -> Picks:
     """Pick uniformly without replacement; the value of a pick is the random key that ranked it.
 
-    Source: none, the usual null; "Random" of Vepa et al., NeurIPS 2024. Input: nothing but what is available. Cost:
+    Source: none, the usual null; "Random" of Vepa et al., NeurIPS 2024. Input: what is available, (N,). Cost:
     O(N log N). Departure: the keys come from the round's generator, so that a larger budget only prolongs the list.
     """
     refuse_unknown_settings(config)
@@ -35,8 +35,8 @@ def pick_per_volume(
     """Pick one random slice of each volume in turn, volumes with fewest annotated slices first.
 
     Source: none; the null for "groups matter" that Vepa et al., NeurIPS 2024, did not run. Input: volume ids (N,) and
-    what is annotated. Cost: O(N log N). The value of a pick is the turn of its volume, counted from the slices already
-    annotated there.
+    what is annotated, (N,). Cost: O(N log N). Departures: none, the rule is ours. The value of a pick is the turn of
+    its volume, counted from the slices already annotated there.
     """
     refuse_unknown_settings(config)
     available = list_available(pool, budget)
@@ -58,8 +58,9 @@ def pick_by_position(
 ) -> Picks:
     """Cut the available slices into `budget` equal strata by relative position and pick one of each at random.
 
-    Source: none; the null for "position matters". Input: volume ids and z, both (N,). Cost: O(N log N). Relative
-    position: 0 at a volume's first slice, 1 at its last, 0.5 if it has one only; it is the value of a pick.
+    Source: none; the null for "position matters". Input: volume ids and z, both (N,). Cost: O(N log N). Departures:
+    none, the rule is ours. Relative position: 0 at a volume's first slice, 1 at its last, 0.5 if it has one only; it is
+    the value of a pick.
     """
     refuse_unknown_settings(config)
     available = list_available(pool, budget)

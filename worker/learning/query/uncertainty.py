@@ -24,8 +24,8 @@ def pick_by_variance_ratio(
     """Pick the slices on whose pixels the members' votes differ most: v = mean over pixels of 1 - f_mode / M.
 
     Source: Freeman's variation ratio asked of ensembles, as by Beluch et al., CVPR 2018; the rows "Variance Ratio" of
-    Vepa et al., NeurIPS 2024. Input: the (M, n, C, S, S) probabilities of the M members for the n available slices,
-    streamed; f_mode is how many members name the commonest class of a pixel. Cost: M forward passes a slice and
+    Vepa et al., NeurIPS 2024, Table 1. Input: the (M, n, C, S, S) probabilities of the M members for the n available
+    slices, streamed; f_mode is how many members name the commonest class of a pixel. Cost: M forward passes a slice and
     O(n·C·S²) counting, O(n) memory. Departures: the pool is read without augmentation, so that the members' pixels
     belong together (the published code turned each member's slices its own way); equal values, which a single member
     always gives, are ranked by the generator and not by file name. With no model yet: `random`.
@@ -65,7 +65,7 @@ def variance_ratio(maps: Iterable[Tensor]) -> Tensor:
     votes, members = torch.zeros(()), 0
     for probabilities in maps:
         classes = torch.arange(probabilities.shape[1], device=probabilities.device).view(1, -1, 1, 1)
-        vote = (probabilities.argmax(dim=1, keepdim=True) == classes).to(torch.uint8)
+        vote = (probabilities.max(dim=1, keepdim=True).indices == classes).to(torch.uint8)
         votes = vote if members == 0 else votes + vote
         members += 1
     return (1 - votes.amax(dim=1).float() / members).mean(dim=(1, 2))

@@ -1,0 +1,118 @@
+"""A network made ready to predict gives what it gave before, and stays as it was."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from worker.learning.configs import NETWORKS, SegmentationConfig
+from worker.learning.inference import ReadyNetwork, make_ready
+from worker.learning.nets.unet import UNet, build_network
+from worker.learning.precision import autocast
+from worker.learning.query.members import Members
+from worker.learning.seeding import derive_seed, seeded_initialisation
+from worker.learning.train import confusion_counts, seeded_globals
+
+CPU = torch.device("cpu")
+SIZE = 64
+
+
+@torch.no_grad()
+def make_network(name: str) -> UNet:
+    """A network whose batch norms have learned statistics and scales far from a fresh one's, and a decided head."""
+    with seeded_initialisation(0, name):
+        network = build_network(None, SegmentationConfig(network=name, start="scratch", image_size=SIZE))
+        for layer in network.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.weight.uniform_(0.5, 1.5)
+                layer.bias.uniform_(-0.5, 0.5)
+        network.decoder.head.weight *= 10  # type: ignore[operator, union-attr]
+        for _ in range(5):
+            network(make_planes(8))
+    return network
+
+
+def make_planes(count: int) -> Tensor:
+    return torch.rand(count, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(count))
+
+
+@torch.inference_mode()
+def predict_slowly(network: UNet, planes: Tensor) -> Tensor:
+    return network.eval()(planes).softmax(dim=1)
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request: pytest.FixtureRequest) -> UNet:
+    return make_network(request.param)
+
+
+@torch.inference_mode()
+def test_float32_equals_the_network_itself(network: UNet) -> None:
+    ready = ReadyNetwork(network, "float32", CPU)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in ready.modules())
+    planes = make_planes(3)
+    found, expected = ready(planes), predict_slowly(network, planes)
+    assert (found.dtype, found.is_contiguous()) == (torch.float32, True)
+    assert expected.std() > 0.1  # far from one answer everywhere
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_bfloat16_is_no_further_off_than_autocast(network: UNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    planes = make_planes(3)
+    exact = predict_slowly(network, planes)
+    with autocast("auto", CPU):
+        cast = network.eval()(planes).float().softmax(dim=1)
+    found = ReadyNetwork(network, "auto", CPU)(planes)
+    assert found.dtype == torch.float32
+    assert (found - exact).abs().mean() <= 1.5 * (cast - exact).abs().mean()
+    assert 0 < (found - exact).abs().mean() < 0.01
+
+
+def test_the_network_itself_stays_as_it_was() -> None:
+    network = make_network("dmpls").train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    ready = ReadyNetwork(network, "auto", CPU)
+    assert not ready.network.training
+    assert all(layer.training for layer in network.modules())
+    after = network.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_what_is_ready_is_not_made_ready_again() -> None:
+    first = make_ready([make_network("unet")], "float32", CPU)
+    assert make_ready(first, "float32", CPU)[0] is first[0]
+
+
+def test_dropout_passes_equal_those_of_the_network_itself() -> None:
+    network, planes = make_network("unet"), make_planes(2)
+    config = SegmentationConfig(image_size=SIZE, precision="float32")
+
+    def keep(maps) -> Tensor:  # type: ignore[no-untyped-def]
+        return torch.stack(list(maps), dim=1)
+
+    asked = Members([network], lambda: planes, config, CPU, lambda *_: None)
+    found = asked.score_by_dropout(keep, np.arange(2), 3, seed=5)[0]
+    network.eval().to(memory_format=torch.channels_last)  # dropout draws in the order of the memory
+    for layer in network.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.train()
+    with torch.inference_mode(), seeded_globals(derive_seed(5, "dropout", 0), CPU):
+        expected = torch.stack([network(planes.contiguous()).softmax(dim=1) for _ in range(3)], dim=1)
+    assert np.abs(found[:, 0] - found[:, 1]).max() > 1e-3
+    assert found == pytest.approx(expected.numpy(), abs=2e-5)
+
+
+def test_counts_are_those_of_a_loop() -> None:
+    draws = np.random.default_rng(0)
+    predicted = draws.integers(0, 3, (2, 5, 7)).astype(np.uint8)
+    reference = draws.choice(np.array([0, 1, 2, 255], dtype=np.uint8), (2, 5, 7))
+    expected = np.zeros((3, 3), dtype=int)
+    for truth, guess in zip(reference.flat, predicted.flat, strict=True):
+        if truth != 255:
+            expected[truth, guess] += 1
+    counts = confusion_counts(torch.from_numpy(predicted), torch.from_numpy(reference), 3)
+    assert counts.tolist() == expected.tolist()
