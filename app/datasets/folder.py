@@ -20,7 +20,9 @@ from app.datasets.splits import FRACTIONS, draw_splits, read_split_lists
 from app.errors import DatasetUnreadable, NextSliceError
 from app.formats.files import image_stem, read_mask_values
 
-_IMAGE_FOLDERS = ("imagesTr", "images", "image")
+_NNUNET_FOLDER = "imagesTr"
+_LAST_AXIS = 2  # nnU-Net, for which this layout is made, cuts isotropic volumes of NIfTI along it
+_IMAGE_FOLDERS = (_NNUNET_FOLDER, "images", "image")
 _LABEL_FOLDERS = ("labelsTr", "labels", "masks", "label", "mask")
 _MASK_WORD = r"seg|segmentation|gt|groundtruth|mask|masks|label|labels"
 _ROLES = {"full": _MASK_WORD, "scribble": r"scribble|scribbles", "image": r"image|img|im"}
@@ -48,7 +50,8 @@ def list_folder(
     image and masks that cannot be read are named in the problems. Raises `DatasetUnreadable` where there is no image.
     """
     cases, problems = _find_cases(path)
-    volumes = [_volume(key, case) for key, case in sorted(cases.items()) if case.image is not None]
+    usual_axis = _LAST_AXIS if (path / _NNUNET_FOLDER).is_dir() else None
+    volumes = [_volume(key, case, usual_axis) for key, case in sorted(cases.items()) if case.image is not None]
     problems += [
         Problem(mask.name, "it is a mask without an image")
         for _, case in sorted(cases.items())
@@ -157,7 +160,7 @@ def _image_files(folder: Path) -> list[tuple[str, Path]]:
     return found
 
 
-def _volume(key: str, case: _Case) -> VolumeSource:
+def _volume(key: str, case: _Case, usual_axis: int | None) -> VolumeSource:
     assert case.image is not None
     match = _PATIENT.search(key)
     return VolumeSource(
@@ -168,6 +171,7 @@ def _volume(key: str, case: _Case) -> VolumeSource:
         image=case.image,
         full_mask=case.masks.get("full"),
         scribble_mask=case.masks.get("scribble"),
+        usual_axis=usual_axis,
     )
 
 
@@ -199,6 +203,8 @@ def _discover_classes(
         except NextSliceError as error:
             problems.append(Problem(volume.name, f"its mask is left out: {error}"))
             kept.append(replace(volume, full_mask=None))
+    if found == {0}:
+        found = {0, 1}  # nothing is labelled yet, and what shall be needs a class
     if found <= set(range(255)):
         return tuple(suggest_class(value, _class_name(value)) for value in sorted(found)), kept, problems
     renumbered: Mapping[int, int] = {value: number for number, value in enumerate(sorted(found))}

@@ -80,7 +80,7 @@ def list_mixed(
     hidden = len(files) - len(seen)
     remarks: tuple[str, ...] = (f"{hidden} hidden files were passed over",) if hidden else ()
     remarks += tuple(remark for each in found for remark in each.remarks)
-    return DatasetListing("mixed", _classes(found, pictures), tuple(volumes), tuple(problems), remarks)
+    return DatasetListing("mixed", _classes(found), tuple(volumes), tuple(problems), remarks)
 
 
 def _rest(seen: Iterable[Path], named: Iterable[Path]) -> list[Path]:
@@ -129,9 +129,9 @@ def _placed(
     return [replace(volume, split=lists.get(volume.patient, drawn[volume.patient])) for volume in pictures]
 
 
-def _classes(found: Iterable[DatasetListing], pictures: Iterable[VolumeSource]) -> tuple[LabelClass, ...]:
+def _classes(found: Iterable[DatasetListing]) -> tuple[LabelClass, ...]:
     merged = {label.value: label for each in found for label in each.classes}
     merged.setdefault(0, suggest_class(0, "background"))
-    if len(merged) == 1 and any(volume.full_mask is not None for volume in pictures):
+    if len(merged) == 1:
         merged[1] = suggest_class(1, "label 1")
     return tuple(merged[value] for value in sorted(merged))

@@ -25,15 +25,15 @@ TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 
 _COLOURS = (
     "#000000",
-    "#4477aa",
-    "#228833",
-    "#ee6677",
-    "#ccbb44",
-    "#66ccee",
-    "#aa3377",
+    "#77aadd",
+    "#bbcc33",
     "#ee8866",
-    "#997700",
+    "#ffaabb",
     "#44bb99",
+    "#eedd88",
+    "#99ddff",
+    "#aaaa00",
+    "#cc99ff",
 )
 
 
@@ -62,7 +62,8 @@ class VolumeSource:
     the values of the schema, None where they are the same. `part` names the volume in a folder that holds several,
     `full_part` and `scribble_part` the masks in files that hold several arrays. `dicom` is what was found in a DICOM
     folder, so that it need not be searched again, and `segmentations` are its dense mask in files of the same kind.
-    With a `simulated_seed` its scribbles are drawn from the dense mask.
+    With a `simulated_seed` its scribbles are drawn from the dense mask. `usual_axis` is the one that slices are cut
+    along where the grid does not tell, as the layout of the data set has it.
     """
 
     patient: str
@@ -80,6 +81,7 @@ class VolumeSource:
     dicom: DicomVolume | None = None
     segmentations: tuple[SegmentationSource, ...] = ()
     simulated_seed: int | None = None
+    usual_axis: int | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -133,10 +135,10 @@ def find_dicom(volume: VolumeSource) -> DicomVolume | None:
 
 
 def read_volume_image(volume: VolumeSource, axis: int | None = None) -> Image3D:
-    """The image of a volume; raises the image errors of its format."""
+    """The image of a volume; raises the image errors of its format, and `AxisUnclear`."""
     if volume.dicom is not None:
-        return to_image(load_dicom_volume(volume.dicom), 2 if axis is None else axis)
-    return read_image(volume.image, axis=axis, part=volume.part)
+        return to_image(load_dicom_volume(volume.dicom), axis)
+    return read_image(volume.image, axis=axis, usual_axis=volume.usual_axis, part=volume.part)
 
 
 def has_full_mask(volume: VolumeSource) -> bool:

@@ -23,7 +23,8 @@ from app.datasets.records import (
 from app.datasets.scribbles import simulate_scribbles
 from app.errors import NotAnImage
 from app.formats.deidentify import Deidentifier
-from app.formats.nifti import nifti_chunks
+from app.formats.image import choose_axis
+from app.formats.nifti import load_nifti_header, nifti_chunks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +46,7 @@ class NamedFile:
 
 @dataclass(frozen=True)
 class PreparedVolume:
-    """What is sent for a volume. `axis` is None where the service may choose it; `remarks` are for people.
+    """What is sent for a volume. `axis` is the one to cut along; `remarks` are for people.
 
     `unlabelled_value` and `mask_values` say how to read the masks as they are here, which is not how the data set
     keeps them where these were converted; `original` is then what the image was made from.
@@ -57,7 +58,7 @@ class PreparedVolume:
     original: NamedFile | None
     unlabelled_value: int | None
     mask_values: Mapping[int, int] | None
-    axis: int | None
+    axis: int
     remarks: tuple[str, ...]
 
 
@@ -84,7 +85,7 @@ def prepare_upload(
 ) -> PreparedVolume:
     """The files of a volume: its own where all are NIfTI, else conversions with the same stored voxels in `scratch`.
 
-    Raises the image and mask errors of the volume's format.
+    Raises the image and mask errors of the volume's format, and `AxisUnclear` before anything is written.
     """
     paths = (volume.image, volume.full_mask, volume.scribble_mask)
     plain = all(path is None or path.name.lower().endswith(_NIFTI_SUFFIXES) for path in paths)
@@ -92,10 +93,16 @@ def prepare_upload(
         image, full, scribble = (None if path is None else _as_it_is(path) for path in paths)
         assert image is not None
         values = volume.mask_values
-        prepared = PreparedVolume(image, full, scribble, None, volume.unlabelled_value, values, axis, ())
+        axis, remarks = _nifti_axis(volume) if axis is None else (axis, ())
+        prepared = PreparedVolume(image, full, scribble, None, volume.unlabelled_value, values, axis, remarks)
     else:
         prepared = _converted(volume, classes, scratch, privacy, axis)
     return prepared if volume.simulated_seed is None else _with_scribbles(prepared, volume, scratch)
+
+
+def _nifti_axis(volume: VolumeSource) -> tuple[int, tuple[str, ...]]:
+    header = load_nifti_header(volume.image)
+    return choose_axis(volume.image.name, header.shape, header.spacing, header.affine, volume.usual_axis)
 
 
 def _with_scribbles(prepared: PreparedVolume, volume: VolumeSource, scratch: Path) -> PreparedVolume:

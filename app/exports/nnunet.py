@@ -23,7 +23,6 @@ class NnUNetWriter:
         self._part = plan.parts[0]
         self._root = f"Dataset001_{plan.project}"
         self._ignores = False
-        self._channels = 1
         self._cases: dict[Split, list[str]] = {split: [] for split in Split}
 
     def add_volume(self, archive: Archive, volume: ExportVolume) -> dict[str, Any]:
@@ -39,8 +38,9 @@ class NnUNetWriter:
         self._ignores |= bool((mask == UNLABELLED).any())
         place = "Ts" if volume.split == Split.TEST else "Tr"
         image = volume.read_image()
-        channels = [image] if image.ndim == 3 else [image[..., channel] for channel in range(3)]
-        self._channels = max(self._channels, len(channels))
+        # nnU-Net takes one number of channels: beside pictures in colour a grey one is red, green and blue alike.
+        count = 3 if self._plan.colour else 1
+        channels = [image if image.ndim == 3 else image[..., channel] for channel in range(count)]
         files = []
         for number, channel in enumerate(channels):
             content = write_nifti(channel, volume.geometry, slope=volume.slope, intercept=volume.intercept)
@@ -53,7 +53,7 @@ class NnUNetWriter:
     def finish(self, archive: Archive) -> None:
         """The description of the data set and its split."""
         labels = _name_labels(self._plan.classes, ignores=self._ignores)
-        names = ["red", "green", "blue"] if self._channels == 3 else ["image"]
+        names = ["red", "green", "blue"] if self._plan.colour else ["image"]
         train, validation = self._cases[Split.TRAIN], self._cases[Split.VALIDATION]
         archive.add_json(
             f"{self._root}/dataset.json",

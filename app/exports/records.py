@@ -26,13 +26,17 @@ class ExportClass:
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """What holds for the whole of an export. `seal` is unique to it and made from what it holds, for ids in files."""
+    """What holds for the whole of an export. `seal` is unique to it and made from what it holds, for ids in files.
+
+    `colour` says whether any volume of it has three channels.
+    """
 
     project: str
     classes: tuple[ExportClass, ...]  # background first
     parts: tuple[ExportPart, ...]
     taken_at: str  # of the snapshot; UTC, RFC 3339
     seal: str
+    colour: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from app.formats.dicom import RefusedFile
 
 _MOST_MEMBERS = 200_000
 _MOST_FOLDERS = 32  # one within the other
+_NAMED = 12
 _CHUNK_BYTES = 1024 * 1024
 _RATIO = 200  # scans shrink to a half or a fifth, masks to a hundredth; beyond this it is a bomb
 _ROOM_BYTES = 1024**3  # what may come out of a small archive whatever its ratio
@@ -41,7 +42,7 @@ def unpack_zip(path: Path, target: Path, max_bytes: int | None = None) -> list[R
     """Write the members of an archive below `target`, and give back those that were left out, each with its reason.
 
     Raises `ArchiveRefused` for what is no sound archive, has too many members, or unpacks to more than `max_bytes`
-    (default: 200 times its size and 1 GiB); then nothing is left in `target`.
+    (default: 200 times its size and 1 GiB), or of which nothing can be unpacked; then nothing is left in `target`.
     """
     limit = path.stat().st_size * _RATIO + _ROOM_BYTES if max_bytes is None else max_bytes
     limit = min(limit, shutil.disk_usage(target).free * 9 // 10)
@@ -61,7 +62,7 @@ def _unpack(archive: zipfile.ZipFile, name: str, target: Path, limit: int) -> li
     if len(members) > _MOST_MEMBERS:
         raise ArchiveRefused(name, f"it has {len(members)} members; at most {_MOST_MEMBERS} are taken")
     refused: list[RefusedFile] = []
-    written = 0
+    written = taken = 0
     for member in members:
         if member.is_dir():
             continue
@@ -77,6 +78,11 @@ def _unpack(archive: zipfile.ZipFile, name: str, target: Path, limit: int) -> li
             raise ArchiveRefused(name, reason) from None
         except _DAMAGE as error:
             refused.append(RefusedFile(shown, f"it cannot be unpacked ({str(error)[:120] or type(error).__name__})."))
+        else:
+            taken += 1
+    if refused and not taken:
+        named = "; ".join(f"{each.path}: {each.reason}" for each in refused[:_NAMED]).rstrip(".")
+        raise ArchiveRefused(name, f"none of its files can be unpacked ({named})")
     return refused
 
 
@@ -94,7 +100,7 @@ def _safe_place(member: zipfile.ZipInfo) -> Path | str:
     if stat.S_ISLNK(member.external_attr >> 16):
         return "it is a link, not a file."
     if member.flag_bits & 1:
-        return "it is encrypted."
+        return "it is encrypted: unpack it with its password first."
     return Path(*parts)
 
 

@@ -109,7 +109,7 @@ def load_dicom_volume(volume: DicomVolume, *, max_bytes: int = MAX_IMAGE_BYTES) 
     slope, intercept = scalings.pop() if len(scalings) == 1 else (1.0, 0.0)
     affine, spacing, remarks = _position(volume)
     voxels = np.moveaxis(stack, (0, 1, 2), (2, 1, 0))
-    return FileVoxels(name, voxels, affine, spacing, slope, intercept, (*volume.remarks, *remarks))
+    return FileVoxels(name, voxels, affine, spacing, slope, intercept, (*volume.remarks, *remarks), axis=2)
 
 
 def _grouped(files: Sequence[DicomFile]) -> Iterable[list[DicomFile]]:

@@ -97,8 +97,10 @@ def load_segmentation(
     volume: DicomVolume | None,
     geometry: Geometry,
     value_map: Mapping[int, int] | None = None,
+    *,
+    outside: int = 0,
 ) -> NDArray[np.uint8]:
-    """The uint8 (Z, H, W) mask in a segmentation, 0 where no segment is.
+    """The uint8 (Z, H, W) mask in a segmentation, `outside` where no segment is.
 
     `volume` is what the image was read from, for frames that only name their picture. `value_map` takes segment numbers
     to classes. Fractional segments count from one half on. Raises `AffineMismatch`, `ShapeMismatch`, `SegmentsOverlap`,
@@ -106,7 +108,7 @@ def load_segmentation(
     """
     import numpy as np
 
-    mask = np.zeros(geometry.shape, dtype=np.uint8, order="F")
+    mask = np.full(geometry.shape, outside, dtype=np.uint8, order="F")
     to_voxel = np.linalg.inv(np.asarray(geometry.affine))
     numbers = list(range(len(segmentation.frames)))
     decoded = 0
@@ -120,7 +122,7 @@ def load_segmentation(
             continue
         voxels = _voxels_of(frame, volume, geometry, to_voxel, columns, rows)
         segments = np.full(len(rows), frame.segment) if frame.segment else pixels[here]
-        _lay(mask, voxels, segments, value_map, segmentation.names)
+        _lay(mask, voxels, segments, value_map, segmentation.names, outside)
     if decoded != len(numbers):
         raise NotAnImage(segmentation.path.name, f"it holds {decoded} of the {len(numbers)} frames that it announces")
     return np.ascontiguousarray(to_stack(mask, geometry.axis))
@@ -220,6 +222,7 @@ def _lay(
     segments: NDArray[Any],
     value_map: Mapping[int, int] | None,
     names: Mapping[int, str],
+    outside: int,
 ) -> None:
     import numpy as np
 
@@ -233,7 +236,7 @@ def _lay(
         of_it = segments == segment
         at = i[of_it], j[of_it], k[of_it]
         there = mask[at]
-        taken = (there != 0) & (there != value)
+        taken = (there != outside) & (there != value)
         if taken.any():
             first = int(np.argmax(taken))
             raise SegmentsOverlap(tuple(int(axis[first]) for axis in at), int(there[first]), value)

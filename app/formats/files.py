@@ -75,14 +75,16 @@ def load_voxels(path: Path, *, part: str = "", max_bytes: int = MAX_IMAGE_BYTES)
     return loader(path, max_bytes=max_bytes)
 
 
-def read_image(path: Path, *, axis: int | None = None, part: str = "", max_bytes: int = MAX_IMAGE_BYTES) -> Image3D:
-    """The image at a path, cut along `axis`; raises as `load_voxels` and `to_image` do.
-
-    A folder of one picture a slice, or a file of one a page, is cut as it lies there.
-    """
-    picture = path.is_dir() or path.suffix.lower() in PICTURE_SUFFIXES
-    cut = 2 if axis is None and picture else axis
-    return to_image(load_voxels(path, part=part, max_bytes=max_bytes), cut)
+def read_image(
+    path: Path,
+    *,
+    axis: int | None = None,
+    usual_axis: int | None = None,
+    part: str = "",
+    max_bytes: int = MAX_IMAGE_BYTES,
+) -> Image3D:
+    """The image at a path, cut along `axis`; raises as `load_voxels` and `to_image` do."""
+    return to_image(load_voxels(path, part=part, max_bytes=max_bytes), axis, usual_axis)
 
 
 def read_mask(

@@ -59,7 +59,7 @@ def load_frames(frames: Sequence[Path], *, name: str, max_bytes: int = MAX_IMAGE
             raise WrongDimensions(path.name, plane.shape, reason)
         stack[index] = plane
     assert stack is not None
-    return FileVoxels(name, np.moveaxis(stack, (0, 1, 2), (2, 1, 0)), np.eye(4), None)
+    return FileVoxels(name, np.moveaxis(stack, (0, 1, 2), (2, 1, 0)), np.eye(4), None, axis=2)
 
 
 def load_pages(path: Path, *, max_bytes: int = MAX_IMAGE_BYTES) -> FileVoxels:
@@ -76,7 +76,7 @@ def load_pages(path: Path, *, max_bytes: int = MAX_IMAGE_BYTES) -> FileVoxels:
             raise WrongDimensions(path.name, plane.shape, f"its page {page + 1} is unlike the first")
         stack[page] = plane
     assert stack is not None
-    return FileVoxels(path.name, np.moveaxis(stack, (0, 1, 2), (2, 1, 0)), np.eye(4), None)
+    return FileVoxels(path.name, np.moveaxis(stack, (0, 1, 2), (2, 1, 0)), np.eye(4), None, axis=2)
 
 
 def count_pages(path: Path) -> int:

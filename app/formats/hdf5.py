@@ -36,4 +36,4 @@ def load_hdf5(path: Path, *, part: str = "image", max_bytes: int = MAX_IMAGE_BYT
             voxels = array[()].transpose(2, 1, 0)
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
         raise NotAnImage(path.name, f"it is no sound HDF5 file ({str(error).splitlines()[0][:120]})") from None
-    return FileVoxels(path.name, voxels, np.eye(4), None)
+    return FileVoxels(path.name, voxels, np.eye(4), None, axis=2)

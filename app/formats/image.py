@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.errors import UnknownAxis
+from app.errors import AxisUnclear, UnknownAxis
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +24,10 @@ Matrix = tuple[tuple[float, ...], ...]
 
 # Scans whose slices are at least this much thicker than their pixels are wide are taken to be cut along that axis.
 _ANISOTROPY = 1.5
+# Lengths that differ by no more are those of square pixels; a slice's must differ by more than this from theirs.
+_ALIKE, _APART = 1.01, 1.05
+_UNTOLD = "its spacing does not tell along which axis slices were taken"
+_VIEWS = ("sagittal", "coronal", "axial")
 
 
 @dataclass(frozen=True)
@@ -82,24 +86,52 @@ def from_stack(stack: NDArray[Any], axis: int) -> NDArray[Any]:
     return stack.transpose(*back, *range(3, stack.ndim))
 
 
-def choose_axis(shape: Sequence[int], spacing: Sequence[float] | None) -> int:
-    """The axis to cut along when nobody says: the one of length 1, else the clearly coarsest one, else the last."""
+def choose_axis(
+    name: str,
+    shape: Sequence[int],
+    spacing: Sequence[float] | None,
+    affine: NDArray[np.float64],
+    usual: int | None = None,
+) -> tuple[int, tuple[str, ...]]:
+    """The axis to cut along when nobody says, with a remark where it is only the `usual` one of a data set's layout.
+
+    Raises `AxisUnclear` where neither the file nor its layout tells.
+    """
+    told = told_axis(shape, spacing)
+    if told is not None:
+        return told, ()
+    if usual is None:
+        raise AxisUnclear(name, shape, spacing, _views(affine))
+    return usual, (f"{_UNTOLD}: cut along axis {usual}, as its layout is; `axis` chooses another",)
+
+
+def told_axis(shape: Sequence[int], spacing: Sequence[float] | None) -> int | None:
+    """The axis along which the slices of a scan were taken, as far as its grid tells; None where it does not.
+
+    It is the one of length 1; else the one along which voxels are half as long again as along any other; else the one
+    whose spacing stands apart from those of the two others while these are alike, for pixels are square.
+    """
     single = [axis for axis in range(3) if shape[axis] == 1]
     if len(single) == 1:
         return single[0]
-    if spacing is not None:
-        *_, second, first = sorted(range(3), key=spacing.__getitem__)
-        if spacing[first] >= _ANISOTROPY * spacing[second]:
-            return first
-    return 2
+    if spacing is None:
+        return None
+    fine, middle, coarse = sorted(range(3), key=spacing.__getitem__)
+    if spacing[coarse] >= _ANISOTROPY * spacing[middle]:
+        return coarse
+    for axis, first, second in ((coarse, fine, middle), (fine, middle, coarse)):
+        apart = max(spacing[axis], spacing[first]) / min(spacing[axis], spacing[first])
+        if spacing[second] <= _ALIKE * spacing[first] and apart >= _APART:
+            return axis
+    return None
 
 
-def is_axis_unclear(shape: Sequence[int], spacing: Sequence[float] | None) -> bool:
-    """Whether the file's spacing tells no axis along which its slices were taken, so that a person should say."""
-    if spacing is None or sum(length == 1 for length in shape) == 1:
-        return False
-    *_, second, first = sorted(spacing)
-    return first < _ANISOTROPY * second
+def _views(affine: NDArray[np.float64]) -> tuple[str, str, str]:
+    """What slices across each axis of a file show: "axial" ones lie across the body."""
+    import numpy as np
+
+    along = np.abs(affine[:3, :3]).argmax(axis=0)
+    return _VIEWS[along[0]], _VIEWS[along[1]], _VIEWS[along[2]]
 
 
 def as_matrix(affine: NDArray[np.float64]) -> Matrix:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import gzip
 import io
-import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
-from app.errors import ImageTooLarge, NotAnImage, ShapeMismatch, TruncatedImage, UnsupportedDtype, WrongDimensions
+from app.errors import NotAnImage, ShapeMismatch, TruncatedImage
 from app.formats.image import MAX_IMAGE_BYTES, Geometry, Image3D, from_stack, stack_axes
+from app.formats.nifti_header import NiftiHeader, read_header
 from app.formats.voxels import FileVoxels, to_image, to_mask
 
 if TYPE_CHECKING:
@@ -25,19 +24,7 @@ _FIRST_VOXEL = 352
 _CHUNK_BYTES = 4 * 1024**2
 _RGB = [("R", "u1"), ("G", "u1"), ("B", "u1")]
 _GZIP_START = b"\x1f\x8b"
-_MAX_VOXEL_OFFSET = 64 * 1024**2  # header extensions in front of the voxels; real ones are a few kilobytes
-_MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
-
-
-@dataclass(frozen=True, eq=False)
-class _Header:
-    shape: tuple[int, int, int]
-    dtype: np.dtype[Any]
-    voxel_offset: int
-    slope: float
-    intercept: float
-    affine: NDArray[np.float64]  # (4, 4), voxel -> mm
-    spacing: tuple[float, float, float] | None  # mm along (i, j, k)
+_Read = TypeVar("_Read")
 
 
 def read_nifti(
@@ -62,12 +49,19 @@ def load_nifti(
     file is refused.
     """
     name = name or (source.name if isinstance(source, Path) else "The file")
-    header, voxels = _read(source, name, max_bytes, first_frame=first_frame)
+    header, voxels = _with_stream(
+        source, name, lambda stream: _read_stream(stream, name, max_bytes, first_frame=first_frame)
+    )
     remarks = () if _agrees(header) else (_DISAGREES,)
     return FileVoxels(name, voxels, header.affine, header.spacing, header.slope, header.intercept, remarks)
 
 
-def _agrees(header: _Header) -> bool:
+def load_nifti_header(path: Path, *, max_bytes: int = MAX_IMAGE_BYTES) -> NiftiHeader:
+    """What the header of a NIfTI file says, before a voxel is read; raises as `read_nifti` does for a bad header."""
+    return _with_stream(path, path.name, lambda stream: read_header(stream, path.name, max_bytes, first_frame=False))
+
+
+def _agrees(header: NiftiHeader) -> bool:
     import numpy as np
 
     if header.spacing is None:
@@ -175,17 +169,18 @@ def _file_spacing(geometry: Geometry) -> tuple[float, ...]:
     return tuple(spacing.tolist())
 
 
-def _read(
-    source: bytes | Path | BinaryIO, name: str, max_bytes: int, *, first_frame: bool
-) -> tuple[_Header, NDArray[Any]]:
+def _with_stream(
+    source: bytes | Path | BinaryIO, name: str, read: Callable[[BinaryIO | gzip.GzipFile], _Read]
+) -> _Read:
+    """What `read` makes of the file's plain bytes."""
     try:
         with _opened(source) as raw:
             zipped = raw.read(2) == _GZIP_START
             raw.seek(0)
             if not zipped:
-                return _read_stream(raw, name, max_bytes, first_frame=first_frame)
+                return read(raw)
             with gzip.GzipFile(fileobj=raw, mode="rb") as unzipped:
-                return _read_stream(unzipped, name, max_bytes, first_frame=first_frame)
+                return read(unzipped)
     except EOFError:
         raise NotAnImage(name, "its gzip stream ends too early") from None
     except (gzip.BadGzipFile, zlib.error) as error:
@@ -202,10 +197,10 @@ def _opened(source: bytes | Path | BinaryIO) -> AbstractContextManager[BinaryIO]
 
 def _read_stream(
     stream: BinaryIO | gzip.GzipFile, name: str, max_bytes: int, *, first_frame: bool
-) -> tuple[_Header, NDArray[Any]]:
+) -> tuple[NiftiHeader, NDArray[Any]]:
     import numpy as np
 
-    header = _read_header(stream, name, max_bytes, first_frame=first_frame)
+    header = read_header(stream, name, max_bytes, first_frame=first_frame)
     size = int(np.prod(header.shape, dtype=np.int64)) * header.dtype.itemsize
     content = bytearray(size)
     view, filled = memoryview(content), 0
@@ -221,100 +216,3 @@ def _read_stream(
         channels = np.frombuffer(content, dtype=np.uint8).reshape((3, *header.shape), order="F")
         return header, channels.transpose(1, 2, 3, 0)
     return header, voxels
-
-
-def _read_header(stream: BinaryIO | gzip.GzipFile, name: str, max_bytes: int, *, first_frame: bool) -> _Header:
-    from nibabel.nifti1 import Nifti1Header
-    from nibabel.nifti2 import Nifti2Header
-
-    block = stream.read(348)
-    if len(block) == 348 and block[344:348] == b"n+1\0" and 348 in _both_orders(block):
-        header = Nifti1Header(block, check=False)
-    elif len(block) == 348 and block[4:8] == b"n+2\0" and 540 in _both_orders(block):
-        block += stream.read(540 - 348)
-        if len(block) != 540:
-            raise NotAnImage(name, "its header is cut short")
-        header = Nifti2Header(block, check=False)
-    elif block[344:348] == b"ni1\0":
-        raise NotAnImage(name, "it is the header of a two-file NIfTI; give a single .nii or .nii.gz file")
-    else:
-        raise NotAnImage(name, "it has no NIfTI header")
-    shape = _shape(header, name, first_frame=first_frame)
-    dtype = _dtype(header, name)
-    size = shape[0] * shape[1] * shape[2] * dtype.itemsize
-    if size > max_bytes:
-        raise ImageTooLarge(name, size, max_bytes)
-    offset = _voxel_offset(header, len(block), name)
-    skipped = stream.read(offset - len(block))
-    if len(skipped) != offset - len(block):
-        raise TruncatedImage(name, size, 0)
-    return _placed(header, shape, dtype, offset, name)
-
-
-def _both_orders(block: bytes) -> tuple[int, int]:
-    return struct.unpack_from("<i", block)[0], struct.unpack_from(">i", block)[0]
-
-
-def _shape(header: Any, name: str, *, first_frame: bool) -> tuple[int, int, int]:
-    dimensions = [int(length) for length in header["dim"]]
-    count, lengths = dimensions[0], dimensions[1:]
-    if not 1 <= count <= 7 or any(length < 1 for length in lengths[:count]):
-        raise NotAnImage(name, f"its header gives the dimensions {dimensions}")
-    shape = lengths[:count]
-    if count == 2:
-        return shape[0], shape[1], 1
-    if count < 2:
-        raise WrongDimensions(name, shape, "a 3-D volume is needed")
-    for frames in shape[3:]:
-        if frames != 1 and not first_frame:
-            raise WrongDimensions(name, shape, f"it holds {frames} frames; give one 3-D volume a file")
-    return shape[0], shape[1], shape[2]
-
-
-def _dtype(header: Any, name: str) -> np.dtype[Any]:
-    from nibabel.spatialimages import HeaderDataError
-
-    try:
-        dtype: np.dtype[Any] = header.get_data_dtype()
-    except (HeaderDataError, KeyError):
-        raise UnsupportedDtype(name, f"NIfTI code {int(header['datatype'])}") from None
-    is_rgb = dtype.names is not None and len(dtype.names) == 3
-    if not is_rgb and dtype.kind not in "biuf":
-        raise UnsupportedDtype(name, dtype.name if dtype.names is None else "RGBA")
-    if dtype.itemsize == 0:
-        raise UnsupportedDtype(name, f"NIfTI code {int(header['datatype'])}")
-    return dtype
-
-
-def _voxel_offset(header: Any, header_bytes: int, name: str) -> int:
-    import numpy as np
-
-    offset = float(header["vox_offset"])
-    if not np.isfinite(offset) or not 0 <= offset <= _MAX_VOXEL_OFFSET:
-        raise NotAnImage(name, f"its header puts the voxels at byte {offset}")
-    # Some writers leave 0 there; the voxels cannot begin before the four bytes that follow the header.
-    return max(int(offset), header_bytes + 4)
-
-
-def _placed(header: Any, shape: tuple[int, int, int], dtype: np.dtype[Any], offset: int, name: str) -> _Header:
-    import numpy as np
-
-    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    if not np.isfinite(slope) or slope == 0:
-        slope, intercept = 1.0, 0.0  # the standard's way to say "not scaled"
-    if not np.isfinite(intercept):
-        raise NotAnImage(name, f"its header gives the intercept {intercept}")
-    try:
-        with np.errstate(all="ignore"):
-            affine = np.array(header.get_best_affine(), dtype=np.float64)
-            scale = _MILLIMETRES[header.get_xyzt_units()[0]]
-            affine[:3] *= scale
-            determinant = float(np.linalg.det(affine[:3, :3]))
-    except (KeyError, ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
-        raise NotAnImage(name, f"its header gives no usable position ({error})") from None
-    if not np.isfinite(affine).all() or not np.isfinite(determinant) or determinant == 0:
-        raise NotAnImage(name, "its header gives no usable position (the affine is singular)")
-    lengths = [abs(float(length)) * scale for length in header["pixdim"][1:4]]
-    usable = all(np.isfinite(length) and length > 0 for length in lengths)
-    spacing = (lengths[0], lengths[1], lengths[2]) if usable else None
-    return _Header(shape, dtype, offset, slope, intercept, affine, spacing)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.errors import NotAnImage, UnsupportedDtype, WrongDimensions
-from app.formats.image import MAX_IMAGE_BYTES
+from app.formats.image import MAX_IMAGE_BYTES, Geometry, from_stack
 from app.formats.payload import announced_bytes, exactly, is_elsewhere, numbers, read_beside, read_whole, unpack
 from app.formats.voxels import FileVoxels
 
@@ -73,6 +74,25 @@ def load_nrrd(source: bytes | Path, *, name: str = "", max_bytes: int = MAX_IMAG
         voxels = np.expand_dims(voxels, 2)
     affine, spacing = _position(fields, axes, name)
     return FileVoxels(name, voxels, affine, spacing)
+
+
+def write_nrrd(stack: NDArray[np.uint8], geometry: Geometry) -> bytes:
+    """The bytes of an NRRD file that holds a uint8 (Z, H, W) stack in its original geometry."""
+    columns = list(zip(*geometry.affine[:3], strict=True))
+    vectors = ["(" + ",".join(repr(number) for number in column) + ")" for column in columns]
+    header = [
+        "NRRD0004",
+        "type: uint8",
+        "dimension: 3",
+        "space: right-anterior-superior",
+        f"sizes: {' '.join(str(length) for length in geometry.shape)}",
+        f"space directions: {' '.join(vectors[:3])}",
+        "kinds: domain domain domain",
+        "encoding: gzip",
+        f"space origin: {vectors[3]}",
+    ]
+    voxels = from_stack(stack, geometry.axis).tobytes(order="F")
+    return "\n".join([*header, "", ""]).encode() + gzip.compress(voxels, compresslevel=6, mtime=0)
 
 
 def nrrd_data_file(path: Path) -> str | None:

@@ -18,13 +18,12 @@ from app.errors import (
     UnsupportedDtype,
     WrongDimensions,
 )
-from app.formats.image import Geometry, Image3D, as_matrix, choose_axis, is_axis_unclear, stack_axes, to_stack
+from app.formats.image import Geometry, Image3D, as_matrix, choose_axis, stack_axes, to_stack
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_AXIS_UNCLEAR = "its spacing does not tell along which axis slices were taken: cut along axis 2; `axis` chooses another"
 _EXACT_FLOAT32_INTEGER = 2**24
 # Masks saved by other programs carry rounded affines; a tenth of a voxel is beyond rounding and below a wrong grid.
 _AFFINE_TOLERANCE_VOXELS = 0.1
@@ -34,7 +33,8 @@ _AFFINE_TOLERANCE_VOXELS = 0.1
 class FileVoxels:
     """The stored (i, j, k) or (i, j, k, 3) voxels of a file; real value = stored * slope + intercept.
 
-    `affine` (4, 4) takes (i, j, k) to millimetres, right-anterior-superior; `spacing` is in mm along (i, j, k).
+    `affine` (4, 4) takes (i, j, k) to millimetres, right-anterior-superior; `spacing` is in mm along (i, j, k). `axis`
+    is the one that the format itself is cut along, where it keeps slices.
     """
 
     name: str
@@ -44,27 +44,29 @@ class FileVoxels:
     slope: float = 1.0
     intercept: float = 0.0
     remarks: tuple[str, ...] = ()
+    axis: int | None = None
 
 
-def to_image(file: FileVoxels, axis: int | None = None) -> Image3D:
-    """The image of a file, cut along `axis` (`choose_axis` says along which when that is None).
+def to_image(file: FileVoxels, axis: int | None = None, usual_axis: int | None = None) -> Image3D:
+    """The image of a file, cut along `axis`, else as its format is, else as `choose_axis` says.
 
-    Raises `NonFiniteVoxel`, `UnsupportedDtype`, `PixelsNotExact` and `UnknownAxis`.
+    Raises `AxisUnclear`, `NonFiniteVoxel`, `UnsupportedDtype`, `PixelsNotExact` and `UnknownAxis`.
     """
     import numpy as np
 
+    shape = (file.voxels.shape[0], file.voxels.shape[1], file.voxels.shape[2])
+    cut = file.axis if axis is None else axis
+    remarks: tuple[str, ...] = ()
+    if cut is None:
+        cut, remarks = choose_axis(file.name, shape, file.spacing, file.affine, usual_axis)
+    z, y, x = stack_axes(cut)
     check_finite(file.voxels, file.name)
     kept, exact = keep_dtype(file.voxels, file.name)
-    shape = (kept.shape[0], kept.shape[1], kept.shape[2])
-    cut = choose_axis(shape, file.spacing) if axis is None else axis
-    z, y, x = stack_axes(cut)
     spacing = file.spacing
     spacing_mm = None if spacing is None else (float(spacing[z]), float(spacing[y]), float(spacing[x]))
     geometry = Geometry(shape, cut, as_matrix(file.affine), spacing_mm)
     stack = np.ascontiguousarray(to_stack(kept, cut))
-    unclear = axis is None and is_axis_unclear(shape, file.spacing)
-    remarks = (*file.remarks, *((_AXIS_UNCLEAR,) if unclear else ()))
-    return Image3D(stack, file.slope, file.intercept, geometry, exact, remarks)
+    return Image3D(stack, file.slope, file.intercept, geometry, exact, (*file.remarks, *remarks))
 
 
 def to_mask(file: FileVoxels, geometry: Geometry, value_map: Mapping[int, int] | None = None) -> NDArray[np.uint8]:

@@ -14,6 +14,9 @@ from typing import Protocol
 
 from app.errors import BadBlobKey, BlobDamaged
 
+ORPHAN_GRACE_S = 24 * 3600.0
+"""A blob younger than this may belong to a row that is about to be committed."""
+
 CHUNK_BYTES = 1024 * 1024
 
 _KEY = re.compile(r"sha256/([0-9a-f]{2})/(\1[0-9a-f]{62})")

@@ -109,7 +109,18 @@ def window_plane(
     """
     import numpy as np
 
-    real = plane.astype(np.float64) * slope + intercept
+    if plane.dtype.kind in "iu" and plane.dtype.itemsize <= 2 and plane.size:
+        # Few values, many pixels: the same sums once a value, and the pixels look theirs up.
+        least, most = int(plane.min()), int(plane.max())
+        shades = _shades(np.arange(least, most + 1), low, high, slope, intercept)
+        return shades[plane.astype(np.int32) - least]
+    return _shades(plane, low, high, slope, intercept)
+
+
+def _shades(stored: NDArray[Any], low: float, high: float, slope: float, intercept: float) -> NDArray[np.uint8]:
+    import numpy as np
+
+    real = stored.astype(np.float64) * slope + intercept
     if high <= low:
         return np.where(real > low, np.uint8(255), np.uint8(0))
     grey = (np.clip(real, low, high) - low) / (high - low) * 255
@@ -134,7 +145,9 @@ def grey_to_png(grey: NDArray[np.uint8]) -> bytes:
     from PIL import Image
 
     out = io.BytesIO()
-    Image.fromarray(grey).save(out, format="PNG", compress_level=3)
+    # PNG's own row filters do most of the work on scans; run lengths after them pack as tightly as a search for
+    # repetitions does, in a third of the time.
+    Image.fromarray(grey).save(out, format="PNG", compress_level=1, compress_type=zlib.Z_RLE)
     return out.getvalue()
 
 

@@ -7,7 +7,7 @@ import secrets
 
 from app.settings import Settings
 
-_FILE = "pseudonym.key"
+KEY_FILE = "pseudonym.key"
 
 
 def pseudonym_key(knobs: Settings, scope: str) -> bytes:
@@ -19,12 +19,12 @@ def pseudonym_key(knobs: Settings, scope: str) -> bytes:
 
 
 def _kept(knobs: Settings) -> bytes:
-    path = knobs.home / _FILE
+    path = knobs.home / KEY_FILE
     try:
         return path.read_bytes()
     except FileNotFoundError:
         knobs.home.mkdir(parents=True, exist_ok=True)
-    finished = path.with_name(f"{_FILE}.{os.getpid()}.{secrets.token_hex(4)}")
+    finished = path.with_name(f"{KEY_FILE}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(finished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(secrets.token_hex(32))

@@ -12,7 +12,7 @@ from app.formats.image import Geometry
 from app.formats.nifti import write_nifti
 from tests.shared_data import shared_data
 
-GEOMETRY = Geometry((4, 3, 2), 2, tuple(map(tuple, np.eye(4).tolist())), (1.0, 1.0, 1.0))
+GEOMETRY = Geometry((4, 3, 2), 2, tuple(map(tuple, np.diag([1.0, 1, 3, 1]).tolist())), (3.0, 1.0, 1.0))
 
 
 def _put(path: Path, values: Sequence[float] = (0, 1), dtype: str = "uint8") -> None:

@@ -81,6 +81,21 @@ def test_links_and_encrypted_and_doubled_members_are_left_out_by_name(tmp_path: 
     assert (tmp_path / "out" / "a.nii").read_bytes() == b"one"
 
 
+def test_an_encrypted_member_is_named_and_a_wholly_encrypted_archive_says_why(tmp_path: Path) -> None:
+    for name, others in (("some.zip", {"plain.nii": b"one"}), ("all.zip", {})):
+        content = bytearray(_zip(tmp_path / name, {"secret.nii": b"x", **others}).read_bytes())
+        content[6] |= 1  # the flag of encryption, in the member's own header and in the directory
+        content[content.index(b"PK\x01\x02") + 8] |= 1
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / name).with_suffix("").mkdir()
+    refused = unpack_zip(tmp_path / "some.zip", tmp_path / "some")
+    assert [(str(bad.path), bad.reason) for bad in refused] == [
+        ("secret.nii", "it is encrypted: unpack it with its password first.")
+    ]
+    with pytest.raises(ArchiveRefused, match=r"none of its files can be unpacked \(secret.nii: it is encrypted"):
+        unpack_zip(tmp_path / "all.zip", tmp_path / "all")
+
+
 def test_pages_of_a_tiff_are_slices_and_a_mask_beside_is_theirs(tmp_path: Path) -> None:
     stack = np.random.default_rng(0).integers(0, 4000, (3, 5, 6)).astype(np.uint16)
     for name, planes in (("cell", stack), ("cell_mask", (stack > 2000).astype(np.uint8))):

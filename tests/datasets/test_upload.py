@@ -46,7 +46,7 @@ def test_nifti_files_are_sent_as_they_are(tmp_path: Path) -> None:
     assert prepared.image.name == volume.image.name
     assert prepared.image.path == volume.image
     assert prepared.unlabelled_value == 4
-    assert prepared.axis is None
+    assert prepared.axis == 2
     _check_round_trip(volume, prepared)
 
 

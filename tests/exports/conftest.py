@@ -37,35 +37,39 @@ def masks(everything: tuple[DatasetListing, Masks]) -> Masks:
 @pytest.fixture
 def project(service: Service, everything: tuple[DatasetListing, Masks]) -> str:
     """The slug of the project."""
-    listing, _ = everything
+    annotate_all(service, "everything", everything[0], "mixed")
+    return "everything"
+
+
+def annotate_all(service: Service, slug: str, listing: DatasetListing, supervision: str) -> None:
+    """A project with the volumes of a listing, whose slices the oracle has all annotated."""
     client = service.client
     client.post(
         "/v1/projects",
         {
-            "slug": "everything",
-            "name": "Everything",
+            "slug": slug,
+            "name": slug,
             "label_schema": label_schema_of(listing),
-            "supervision": "mixed",
+            "supervision": supervision,
             "strategy": "random",
             "budgets": [100],
             "preset": "tiny",
             "auto_train": False,
         },
     )
-    assert import_listing(client, "everything", listing, lambda _done, _total, _message: None).refused == []
-    client.post("/v1/projects/everything/rounds")
+    assert import_listing(client, slug, listing, lambda _done, _total, _message: None).refused == []
+    client.post(f"/v1/projects/{slug}/rounds")
     service.work_off()
-    slices = sum(volume["shape"][0] for volume in client.items("/v1/projects/everything/volumes"))
-    assert client.post("/v1/projects/everything/oracle")["annotated"] == slices
-    return "everything"
+    slices = sum(volume["shape"][0] for volume in client.items(f"/v1/projects/{slug}/volumes"))
+    assert client.post(f"/v1/projects/{slug}/oracle")["annotated"] == slices
 
 
 @pytest.fixture
 def export(service: Service) -> Callable[..., zipfile.ZipFile]:
     """Asks for an export, has it made and opens it."""
 
-    def make(**asked: Any) -> zipfile.ZipFile:
-        job = service.client.post("/v1/projects/everything/exports", asked)
+    def make(slug: str = "everything", **asked: Any) -> zipfile.ZipFile:
+        job = service.client.post(f"/v1/projects/{slug}/exports", asked)
         service.work_off()
         done = service.client.get(f"/v1/jobs/{job['id']}")
         assert done["state"] == "succeeded", done["error"]

@@ -80,7 +80,11 @@ def test_nnunet_numbers_its_labels_without_gaps(project: str, masks: Masks, expo
     labels = [name for name in archive.namelist() if "/labelsTr/" in name]
     assert description["numTraining"] == len(labels) == len(masks)
     written = volumes_of(archive)
-    assert len(written["pictures"]["written"]["images"]) == 3, "a channel a file"
+    assert description["channel_names"] == {"0": "red", "1": "green", "2": "blue"}
+    assert {len(each["written"]["images"]) for each in written.values()} == {3}, "nnU-Net takes one number of channels"
+    grey = [archive.read(name) for name in written["grid.mha"]["written"]["images"]]
+    assert grey[0] == grey[1] == grey[2]
+    assert len({archive.read(name) for name in written["pictures"]["written"]["images"]}) == 3
     path = tmp_path / "labels.nii.gz"
     for name, mask in masks.items():
         path.write_bytes(archive.read(written[name]["written"]["labels"]))

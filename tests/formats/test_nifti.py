@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from app.errors import (
     AffineMismatch,
+    AxisUnclear,
     ImageTooLarge,
     MaskNotIntegral,
     NextSliceError,
@@ -111,7 +112,8 @@ def test_equal_masks_give_equal_files() -> None:
         ((20, 20, 5), (1.5, 1.5, 8.0), 2),
         ((5, 20, 20), (8.0, 1.5, 1.5), 0),
         ((20, 5, 20), (1.5, 4.0, 1.5), 1),
-        ((20, 20, 20), (1.0, 1.2, 1.0), 2),
+        ((20, 20, 20), (1.0, 1.2, 1.0), 1),
+        ((16, 20, 20), (0.8, 1.0, 1.005), 0),
         ((20, 1, 20), (1.0, 1.0, 1.0), 1),
     ],
 )
@@ -123,6 +125,17 @@ def test_slices_are_cut_along_the_thick_axis(
     assert image.array.shape[0] == shape[axis]
     assert image.geometry.spacing_mm is not None
     assert image.geometry.spacing_mm[0] == pytest.approx(zooms[axis])
+
+
+@pytest.mark.parametrize("zooms", [(1.0, 1.0, 1.0), (1.0, 1.02, 1.0), (0.9, 1.0, 1.1)])
+def test_where_the_grid_tells_no_axis_a_person_must(zooms: tuple[float, float, float]) -> None:
+    content = _nifti(np.zeros((4, 5, 6), np.uint8), np.array([*np.diag([*zooms, 1.0])])[[0, 2, 1, 3]])
+    with pytest.raises(AxisUnclear) as refused:
+        read_nifti(content, name="head.nii")
+    assert refused.value.views == ("sagittal", "axial", "coronal")
+    assert "head.nii has 4x5x6 voxels of" in str(refused.value)
+    assert "name it (0: 4 sagittal slices, 1: 5 axial slices, 2: 6 coronal slices)" in str(refused.value)
+    assert read_nifti(content, axis=1).array.shape == (5, 6, 4)
 
 
 def test_an_axis_that_is_none_is_refused() -> None:
@@ -156,9 +169,10 @@ def test_nifti_2_and_micrometres_are_read() -> None:
 
 
 def test_a_file_that_does_not_say_its_spacing_has_none() -> None:
-    assert (
-        read_nifti(_nifti(np.zeros((2, 3, 4), np.uint8), pixdim=[1, 0, 1, 1, 0, 0, 0, 0])).geometry.spacing_mm is None
-    )
+    content = _nifti(np.zeros((2, 3, 4), np.uint8), pixdim=[1, 0, 1, 1, 0, 0, 0, 0])
+    assert read_nifti(content, axis=2).geometry.spacing_mm is None
+    with pytest.raises(AxisUnclear):
+        read_nifti(content)
 
 
 @pytest.mark.parametrize(

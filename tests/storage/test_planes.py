@@ -111,6 +111,16 @@ def test_a_window_without_width_is_a_step() -> None:
     assert window_plane(plane, 5, 5).tolist() == [[0, 0, 255]]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint16])
+@pytest.mark.parametrize("window", [(-30.5, 90.25), (7.0, 7.0), (-1e6, 1e6)])
+def test_the_shades_of_stored_integers_are_those_of_their_real_values(
+    dtype: type[np.integer], window: tuple[float, float]
+) -> None:
+    limits = np.iinfo(dtype)
+    plane = np.random.default_rng(0).integers(limits.min, limits.max, (9, 11), dtype=dtype, endpoint=True)
+    assert np.array_equal(window_plane(plane, *window, 0.7, -3), window_plane(plane.astype(np.int64), *window, 0.7, -3))
+
+
 def test_the_display_window_leaves_out_the_extremes() -> None:
     volume = np.concatenate([np.full(5, -9000), np.linspace(0, 1000, 9990), np.full(5, 9000)])
     low, high = display_window(volume.astype(np.float32).reshape(10, 100, 10))
