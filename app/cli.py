@@ -1,13 +1,14 @@
-"""The command line: `nextslice up | migrate | import | export | gc | verify | strategies | bench run | report`."""
+"""The command line: `nextslice up | migrate | import | export | gc | verify | rebuild | bench run | ...`."""
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from app import cli_storage
-from app.cli_import import tell_import
+from app import cli_backup, cli_storage
+from app.cli_import import ask_axes, tell_import
 from app.cli_people import token_commands, user_commands
-from app.client import Client, connect, import_listing, label_schema_of
+from app.client import Client, Imported, Report, connect, import_listing, label_schema_of
+from app.datasets.records import DatasetListing
 from app.errors import NextSliceError
 from app.log import configure_logging
 from app.names import STRATEGIES, ExportFormat, Queue, Scribbles, Supervision
@@ -35,6 +37,10 @@ app.add_typer(user_commands, name="user")
 app.add_typer(token_commands, name="token")
 app.command()(cli_storage.gc)
 app.command()(cli_storage.verify)
+app.command()(cli_storage.purge)
+app.command()(cli_storage.rebuild)
+app.command()(cli_backup.backup)
+app.command()(cli_backup.restore)
 
 out = Console(highlight=False, soft_wrap=True)
 _QUIET_S = 30.0  # without a terminal a line of progress comes this often
@@ -65,8 +71,11 @@ def up(
     demo: Annotated[bool, typer.Option(help="Fill an empty service with a demo project.")] = True,
 ) -> None:
     """Start the whole service on this machine and stay until Ctrl+C."""
+    # What imports make stays for good; looked through again and again while it grows, it took a fifth of the start.
+    gc.disable()
     from app.embedded import make_demo_project, running_service
 
+    gc.enable()
     given = {"home": home, "host": host, "port": port}
     knobs = Settings.model_validate(
         settings().model_dump() | {name: value for name, value in given.items() if value is not None}
@@ -124,11 +133,7 @@ def import_dataset(
     from app.storage.secret_key import pseudonym_key
 
     privacy = Privacy(pseudonym_key(settings(), project), untouched)
-    with (
-        input_folder(path) as (folder, unpacked),
-        _service(url, settings(), ()) as client,
-        _progress() as tell,
-    ):
+    with input_folder(path) as (folder, unpacked), _service(url, settings(), ()) as client:
         listing = list_dataset(layout_of(name, folder), folder, seed=seed, key=privacy.key)
         listing = replace(listing, problems=(*unpacked, *listing.problems))
         if scribbles == Scribbles.SIMULATE:
@@ -148,9 +153,14 @@ def import_dataset(
                     "strategy_settings": _json_object(strategy_settings),
                 },
             )
-        imported = import_listing(
-            client, project, listing, lambda done, total, message: tell(done / max(total, 1), message), privacy, axis
-        )
+
+        def send(part: DatasetListing, axis: int | None) -> Imported:
+            with _progress() as tell:
+                return import_listing(client, project, part, _share(tell), privacy, axis)
+
+        imported = send(listing, axis)
+        for cut, names, volumes in ask_axes(imported):
+            imported.settle(names, send(replace(listing, volumes=volumes), cut))
         found = client.get(f"/v1/projects/{project}")
     tell_import(out, listing, imported, found["slices"])
     if imported.refused:
@@ -174,7 +184,7 @@ def export(
         asked["snapshot_id"] = snapshot
     with _service(url, settings(), (Queue.CPU,)) as client, _progress() as tell:
         job = client.post(f"/v1/projects/{project}/exports", asked)
-        client.wait_for_job(job["id"], lambda done, total, message: tell(done / max(total, 1), message))
+        client.wait_for_job(job["id"], _share(tell))
         client.download(f"/v1/exports/{job['id']}/file", target)
     out.print(f"{target} is written.")
 
@@ -243,10 +253,18 @@ def bench_run(
 
 @bench.command("report")
 def bench_report(target: Annotated[Path, typer.Argument(help="Folder of an experiment.")]) -> None:
-    """Draw curve.png anew from results.csv."""
-    from app.bench.report import CURVE, draw_curve
+    """Draw curve.png anew from results.csv, and tell how sure the means are."""
+    from app.bench.report import CURVE, describe_certainty, draw_curve
 
     draw_curve(target)
+    table = Table("strategy", "%", "mean Dice", "SD over seeds", "± (2 SE over test patients)")
+    for strategy, by_budget in describe_certainty(target).items():
+        for budget, (mean, spread, error) in by_budget.items():
+            table.add_row(
+                strategy, f"{budget:g}", f"{mean:.3f}", "" if spread is None else f"{spread:.3f}", f"{error:.3f}"
+            )
+    if table.row_count:
+        out.print(table)
     out.print(f"{target / CURVE} is written.")
 
 
@@ -307,6 +325,10 @@ def _progress() -> Iterator[Any]:
     with Progress(*columns, console=out) as bar:
         task = bar.add_task("", total=1.0, left="")
         yield lambda share, text: bar.update(task, completed=share, description=text, left=left(share))
+
+
+def _share(tell: Callable[[float, str], None]) -> Report:
+    return lambda done, total, message: tell(done / max(total, 1), message)
 
 
 def _tell_of_accounts(knobs: Settings) -> None:

@@ -1,15 +1,20 @@
-"""What the command line says of an import."""
+"""What the command line says of an import, and asks."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+
+import typer
 from rich.console import Console
 
 from app.client import Imported
 from app.datasets.published import differences
-from app.datasets.records import DatasetListing
+from app.datasets.records import DatasetListing, VolumeSource
 from app.formats.deidentify import PROFILE, removed_words
 
 _NAMED = 3
+_LATER = "later"
 
 
 def tell_import(out: Console, listing: DatasetListing, imported: Imported, slices: dict[str, int]) -> None:
@@ -28,6 +33,30 @@ def tell_import(out: Console, listing: DatasetListing, imported: Imported, slice
         out.print(f"de-identified ({PROFILE}): {removed_words(imported.removed)}")
     for volume, reason in imported.refused:
         out.print(f"refused: {volume}: {reason}")
+    if imported.unclear:
+        count = "1 volume waits" if len(imported.unclear) == 1 else f"{len(imported.unclear)} volumes wait"
+        out.print(f"{count} for an axis: the same command with --axis 0, 1 or 2 takes in what is still missing")
+
+
+def ask_axes(imported: Imported) -> Iterator[tuple[int, list[str], tuple[VolumeSource, ...]]]:
+    """What a person at the terminal answers: the axis, and the names and volumes that it is for.
+
+    Asked once for all volumes of one voxel size whose axes point alike; without a terminal nobody is asked.
+    """
+    if not sys.stdin.isatty():
+        return
+    alike: dict[tuple[object, ...], list[str]] = {}
+    for name, (_, question) in imported.unclear.items():
+        alike.setdefault((question.spacing, question.views), []).append(name)
+    for names in alike.values():
+        volumes = [imported.unclear[name] for name in names]
+        shown = str(volumes[0][1]) + (f" The same holds for {len(names) - 1} more." if len(names) > 1 else "")
+        typer.echo(shown)
+        answer = ""
+        while answer not in ("0", "1", "2", _LATER):
+            answer = typer.prompt("Axis (0, 1, 2)", default=_LATER)
+        if answer != _LATER:
+            yield int(answer), names, tuple(volume for volume, _ in volumes)
 
 
 def _by_remark(remarks: list[tuple[str, str]]) -> dict[str, list[str]]:

@@ -1,22 +1,25 @@
-"""Commands on the server's own database: the first account is made here, where no one can sign in yet."""
+"""Commands on the server's own database: the first account is made here, where no one can sign in yet.
+
+What reaches the database is imported when a command runs, so that the other commands start without it.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from sqlalchemy.orm import Session
 
-from app.db.audit import Trace, traced
-from app.db.migrate import migrate
-from app.db.session import Database
+from app.errors import ProviderNotConfigured
 from app.names import Scope
-from app.outbox import SilentBell, unit_of_work
-from app.services import people
 from app.settings import settings
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from app.db.session import Database
 
 user_commands = typer.Typer(no_args_is_help=True, help="Accounts, on the database of this server.")
 token_commands = typer.Typer(no_args_is_help=True, help="Tokens for programs, on the database of this server.")
@@ -31,6 +34,8 @@ def add_user(
     no_password: Annotated[bool, typer.Option("--no-password", help="Signs in by tokens only.")] = False,
 ) -> None:
     """Make an account; the password is asked for, or read as a line where there is no terminal."""
+    from app.services import people
+
     password = None if no_password else _ask_password()
     with _writing("user add", name) as session:
         people.create_account(session, name, password, administrator=administrator)
@@ -40,6 +45,8 @@ def add_user(
 @user_commands.command("list")
 def list_users() -> None:
     """List the accounts."""
+    from app.services import people
+
     with _database() as database, database.reading() as session:
         for account in people.list_accounts(session):
             marks = [
@@ -53,6 +60,8 @@ def list_users() -> None:
 @user_commands.command("disable")
 def disable_user(name: Name) -> None:
     """Sign an account out and keep it out; what it made stays."""
+    from app.services import people
+
     with _writing("user disable", name) as session:
         people.change_account(session, people.find_account(session, name), disabled=True)
     typer.echo(f"Account {name} is disabled.")
@@ -61,10 +70,36 @@ def disable_user(name: Name) -> None:
 @user_commands.command("password")
 def change_password(name: Name) -> None:
     """Give an account a new password."""
+    from app.services import people
+
     password = _ask_password()
     with _writing("user password", name) as session:
         people.set_password(session, people.find_account(session, name), password)
     typer.echo(f"Account {name} has a new password.")
+
+
+@user_commands.command("link")
+def link_user(
+    name: Name, subject: Annotated[str, typer.Argument(help="`sub` of the person at the provider of the settings.")]
+) -> None:
+    """Let a subject of the OpenID Connect provider sign in as this account, in place of any other."""
+    from app.services import identities, people
+
+    issuer = _issuer()
+    with _writing("user link", name) as session:
+        identities.link_identity(session, people.find_account(session, name), issuer, subject)
+    typer.echo(f"Account {name} is linked.")
+
+
+@user_commands.command("unlink")
+def unlink_user(name: Name) -> None:
+    """Let nobody of the OpenID Connect provider sign in as this account."""
+    from app.services import identities, people
+
+    issuer = _issuer()
+    with _writing("user unlink", name) as session:
+        identities.unlink_identity(session, people.find_account(session, name), issuer)
+    typer.echo(f"Account {name} is not linked any more.")
 
 
 @token_commands.command("create")
@@ -75,6 +110,8 @@ def create_token(
     days: Annotated[int, typer.Option(help="How long it holds.")] = 90,
 ) -> None:
     """Make a token; its secret is printed once."""
+    from app.services import people
+
     with _writing("token create", account) as session:
         _, secret = people.create_token(session, people.find_account(session, account), name, scope, days)
     typer.echo(secret)
@@ -83,6 +120,8 @@ def create_token(
 @token_commands.command("revoke")
 def revoke_token(account: Name, name: Annotated[str, typer.Argument(help="Name of the token.")]) -> None:
     """End a token."""
+    from app.services import people
+
     with _writing("token revoke", account) as session:
         owner = people.find_account(session, account)
         found = {token.name: str(token.id) for token in people.list_tokens(session, owner.id)}
@@ -92,6 +131,9 @@ def revoke_token(account: Name, name: Annotated[str, typer.Argument(help="Name o
 
 @contextmanager
 def _database() -> Iterator[Database]:
+    from app.db.migrate import migrate
+    from app.db.session import Database
+
     database = Database(settings().database)
     migrate(database)
     yield database
@@ -100,9 +142,18 @@ def _database() -> Iterator[Database]:
 
 @contextmanager
 def _writing(action: str, name: str) -> Iterator[Session]:
+    from app.db.audit import Trace, traced
+    from app.outbox import SilentBell, unit_of_work
+
     trace = Trace("command line", None, f"nextslice {action}", f"account {name}", None, "", "")
     with _database() as database, traced(trace), unit_of_work(database, SilentBell()) as session:
         yield session
+
+
+def _issuer() -> str:
+    if not settings().oidc_issuer:
+        raise ProviderNotConfigured
+    return settings().oidc_issuer
 
 
 def _ask_password() -> str:

@@ -1,15 +1,21 @@
-"""`nextslice gc` and `nextslice verify`: the blobs of this installation, whichever store they lie in."""
+"""`nextslice gc`, `verify` and `rebuild`: the blobs of this installation, whichever store they lie in.
+
+What reaches the database is imported when a command runs, so that the other commands start without it.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.db.session import Database
-from app.services.housekeeping import ORPHAN_GRACE_S, find_bad_blobs, find_orphans, remove_orphans
+from app.errors import PackNotRebuilt
 from app.settings import settings
+from app.storage.blobs import ORPHAN_GRACE_S, BlobStore
 from app.storage.stores import open_store
+
+if TYPE_CHECKING:
+    from app.db.session import Database
 
 _HOUR_S = 3600.0
 
@@ -20,8 +26,9 @@ def gc(
     / _HOUR_S,
 ) -> None:
     """Find the blobs that no row names, and remove them if asked to."""
-    knobs = settings()
-    database, blobs = Database(knobs.database), open_store(knobs)
+    from app.services.housekeeping import find_orphans, remove_orphans
+
+    database, blobs = _open_installation()
     sweep = remove_orphans if delete else find_orphans
     found = sweep(database, blobs, grace_h * _HOUR_S)
     for blob in found:
@@ -34,11 +41,37 @@ def gc(
         typer.echo(f"{unfinished} unfinished files removed.")
 
 
+def purge(
+    deletion: Annotated[
+        str, typer.Argument(help="Id of one deletion, to purge it now; default: what is past its retention.")
+    ] = "",
+) -> None:
+    """Remove for good what was deleted: rows, pixels, original files and all that was made of them."""
+    from app.services.deletions import find_deletion
+    from app.services.purging import Sweep, purge_due, purge_one
+
+    database, blobs = _open_installation()
+    if deletion:
+        with database.reading() as session:
+            chosen = find_deletion(session, deletion).id
+        told = purge_one(database, blobs, chosen)
+        swept = Sweep([] if told is None else [told])
+    else:
+        swept = purge_due(database, blobs)
+    for each in swept.purged:
+        typer.echo(f"{each} purged.")
+    for each in swept.waiting:
+        typer.echo(f"{each} waits: a job of its project is not done.", err=True)
+    waits = f", {len(swept.waiting)} wait" if swept.waiting else ""
+    typer.echo(f"{len(swept.purged)} deletions purged{waits}.")
+
+
 def verify() -> None:
     """Read back every blob that a row names; a status that is not 0 when one is missing or damaged."""
-    knobs = settings()
+    from app.services.housekeeping import find_bad_blobs
+
     checked, bad = 0, 0
-    for _, found in find_bad_blobs(Database(knobs.database), open_store(knobs)):
+    for _, found in find_bad_blobs(*_open_installation()):
         checked += 1
         if found is not None:
             bad += 1
@@ -46,3 +79,48 @@ def verify() -> None:
     typer.echo(f"{checked} blobs read back, {bad} of them missing or damaged.")
     if bad:
         raise typer.Exit(1)
+
+
+def rebuild(
+    project: Annotated[str, typer.Option(help="Slug or id; default: all projects.")] = "",
+    volume: Annotated[str, typer.Option(help="Id of one volume.")] = "",
+    sound: Annotated[bool, typer.Option("--all", help="Sound ones too, not only missing and damaged ones.")] = False,
+) -> None:
+    """Make the slices of volumes anew from the files that were taken in; a status that is not 0 when one cannot be."""
+    from app.db.audit import Trace, traced
+    from app.db.models import Volume
+    from app.services import packs
+    from app.services.projects import find_project
+    from app.services.volumes import find_volume
+
+    database, blobs = _open_installation()
+    with database.reading() as session:
+        within = find_project(session, project) if project else None
+        chosen = [find_volume(session, volume).id] if volume else packs.list_packs(session, within)
+    rebuilt, failed = 0, 0
+    for each in chosen:
+        with database.reading() as session:
+            row = session.get_one(Volume, each)
+            told = f"{row.patient.code} {row.name}"
+            trace = Trace("command line", None, "nextslice rebuild", f"volume {each}", row.project_id, "", "")
+            if not sound and packs.is_pack_sound(blobs, row):
+                continue
+        try:
+            with traced(trace):
+                pack = packs.rebuild_pack(database, blobs, each)
+        except PackNotRebuilt as refusal:
+            failed += 1
+            typer.echo(str(refusal), err=True)
+        else:
+            rebuilt += 1
+            typer.echo(f"{told}: {pack.depth} slices made anew, {pack.key}")
+    typer.echo(f"{len(chosen)} volumes looked at, {rebuilt} packs rebuilt, {failed} failed.")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _open_installation() -> tuple[Database, BlobStore]:
+    from app.db.session import Database
+
+    knobs = settings()
+    return Database(knobs.database), open_store(knobs)

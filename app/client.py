@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,12 @@ import httpx
 
 from app.datasets.records import DatasetListing, LabelClass, VolumeSource
 from app.datasets.upload import PreparedVolume, Privacy, prepare_upload
-from app.errors import InvalidInput, RequestRefused, ServiceUnreachable, TooLarge
+from app.errors import AxisUnclear, InvalidInput, RequestRefused, ServiceUnreachable, TooLarge
 from app.names import JobState
 
 POLL_S = 0.3
 _TIMEOUT_S = 120.0
+_PAGE = 500  # items a request, the most that a list gives
 _TRIES = 5  # of a request that found no service or a busy one: a restart of the service must not end a long run
 
 Report = Callable[[int, int, str], None]
@@ -52,7 +53,7 @@ class Client:
         """The items of a list, page after page."""
         cursor: str | None = None
         while True:
-            page = self.get(path, **parameters, **({"cursor": cursor} if cursor else {}))
+            page = self.get(path, **{"limit": _PAGE} | parameters, **({"cursor": cursor} if cursor else {}))
             yield from page["items"]
             cursor = page["next_cursor"]
             if cursor is None:
@@ -143,12 +144,21 @@ class Client:
 class Imported:
     """What came of an import: (volume, sentence) of what was refused, and of what is worth knowing.
 
-    `removed` counts what was taken out of DICOM files, by attribute; None where there was none to clean.
+    `unclear` has the refused volumes that an axis would let in, by the same names. `removed` counts what was taken out
+    of DICOM files, by attribute; None where there was none to clean.
     """
 
     refused: list[tuple[str, str]] = field(default_factory=list)
     remarks: list[tuple[str, str]] = field(default_factory=list)
+    unclear: dict[str, tuple[VolumeSource, AxisUnclear]] = field(default_factory=dict)
     removed: Counter[str] | None = None
+
+    def settle(self, names: Collection[str], again: Imported) -> None:
+        """Put what came of another try with some volumes in the place of what is said of them here."""
+        self.refused = [(name, reason) for name, reason in self.refused if name not in names] + again.refused
+        self.unclear = {name: each for name, each in self.unclear.items() if name not in names}
+        self.remarks += again.remarks
+        self.removed = again.removed
 
 
 def import_listing(
@@ -172,6 +182,8 @@ def import_listing(
             _, remarks = client.upload_volume(project, volume, listing.classes, privacy, axis)
         except (RequestRefused, InvalidInput, TooLarge) as refusal:
             imported.refused.append((name, str(refusal)))
+            if isinstance(refusal, AxisUnclear):
+                imported.unclear[name] = volume, refusal
         else:
             imported.remarks += [(name, remark) for remark in remarks]
     imported.removed = privacy.removed
@@ -198,13 +210,12 @@ def _volume_fields(volume: VolumeSource, prepared: PreparedVolume) -> dict[str, 
         "group": volume.group,
         "split": volume.split,
         "attributes": json.dumps(dict(volume.attributes)),
+        "axis": str(prepared.axis),
     }
     if prepared.unlabelled_value is not None:
         fields["unlabelled_value"] = str(prepared.unlabelled_value)
     if prepared.mask_values is not None:
         fields["mask_values"] = json.dumps({str(value): to for value, to in prepared.mask_values.items()})
-    if prepared.axis is not None:
-        fields["axis"] = str(prepared.axis)
     return fields
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from app.api import annotations as annotation_routes
 from app.api import (
     audit,
+    deletions,
     drafts,
     exports,
     health,
@@ -25,9 +27,11 @@ from app.api import (
     models,
     people,
     projects,
+    providers,
     reviews,
     rounds,
     statistics,
+    volume_annotations,
     volumes,
     webhooks,
 )
@@ -41,6 +45,8 @@ from app.api.security import ProtectPages
 from app.broker import WakeSender, make_celery
 from app.db.session import Database
 from app.errors import AccountsNeeded
+from app.janitor import Janitor
+from app.oidc import check_provider_settings
 from app.outbox import Dispatcher
 from app.postman import Postman
 from app.services.jobs import queues_to_wake
@@ -57,14 +63,23 @@ def create_app(knobs: Settings | None = None) -> FastAPI:
     knobs = knobs or settings()
     if not knobs.has_accounts and not knobs.binds_loopback:
         raise AccountsNeeded(knobs.host)
+    check_provider_settings(knobs)
     house = open_house(knobs)
     postman = Postman(house.database, knobs)
+    janitor = Janitor(house.database, house.blobs)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         house.dispatcher.start()
         postman.start()
+        janitor.start()
+        # What is alive now lives as long as the process; walked through again and again, it took a fifth of the time
+        # that requests wait for.
+        gc.collect()
+        gc.freeze()
         yield
+        gc.unfreeze()
+        janitor.stop()
         postman.stop()
         house.dispatcher.stop()
         house.database.dispose()
@@ -74,6 +89,8 @@ def create_app(knobs: Settings | None = None) -> FastAPI:
         version=version("nextslice"),
         summary="Which slice next? An annotation backend for 3D scans that learns from every answer.",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.house = house
@@ -87,6 +104,7 @@ def create_app(knobs: Settings | None = None) -> FastAPI:
         volumes,
         imports,
         annotation_routes,
+        volume_annotations,
         history,
         drafts,
         reviews,
@@ -98,10 +116,14 @@ def create_app(knobs: Settings | None = None) -> FastAPI:
         webhooks,
         statistics,
         people,
+        providers,
         members,
+        deletions,
         audit,
     ):
         app.include_router(routes.router)
+    # Swagger UI from this host (the page is web/docs): FastAPI's own page loads it from another one.
+    app.mount("/docs/swagger", StaticFiles(packages=[("fastapi_offline", "static")]), name="swagger")
     app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
     app.add_middleware(LimitBody, limit_bytes=knobs.max_upload_bytes)
     app.add_middleware(Gate, house=house)

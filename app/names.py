@@ -137,6 +137,22 @@ class LeaseState(StrEnum):
     TAKEN_OVER = "taken_over"
 
 
+class DeletedKind(StrEnum):
+    """What can be deleted."""
+
+    PROJECT = "project"
+    PATIENT = "patient"
+    VOLUME = "volume"
+
+
+class SliceOutcome(StrEnum):
+    """What became of a slice that a mask of several covers."""
+
+    WRITTEN = "written"
+    UNCHANGED = "unchanged"  # the mask is the one that its author sees already
+    LEFT = "left"  # it is not theirs to write now
+
+
 class Purpose(StrEnum):
     """What somebody is to do with a slice."""
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import re
+import sys
+import tempfile
+from functools import cached_property, lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_CODE = Path(__file__).resolve().parents[1]
 
 
 class Settings(BaseSettings):
@@ -41,6 +46,15 @@ class Settings(BaseSettings):
     public_url: str = Field(
         default="", description="Address that browsers use; https:// there marks the session's cookie Secure."
     )
+    oidc_issuer: str = Field(default="", description="Issuer URL of an OpenID Connect provider; empty: none.")
+    oidc_client_id: str = Field(default="", description="What the provider calls this service.")
+    oidc_client_secret: str = Field(default="", repr=False, description="Its secret there; empty: a public client.")
+    oidc_name: str = Field(default="single sign-on", max_length=60, description="What the sign-in screen calls it.")
+    oidc_accounts: Literal["linked", "email", "create"] = Field(
+        default="linked",
+        description="Who may come in: linked: whom an administrator linked; email: also whose verified e-mail is the "
+        "name of an account; create: also who has none, which is made then, without any role.",
+    )
     job_lease_s: float = Field(default=20.0, gt=0, description="A worker silent for so long has lost its job, seconds.")
     sweep_s: float = Field(default=2.0, gt=0, description="How often forgotten jobs are looked for, seconds.")
     job_attempts: int = Field(default=3, ge=1, description="A job whose worker died is taken up so often in all.")
@@ -54,6 +68,9 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(default=1 << 30, gt=0, description="Largest upload accepted, bytes.")
     pseudonym_key: str = Field(
         default="", repr=False, description="Secret that pseudonyms are made with; empty: a file in `home`."
+    )
+    retention_days: float = Field(
+        default=30.0, ge=0, description="What was deleted can be restored for so long; then it is purged."
     )
     import_root: Path | None = Field(default=None, description="Folder whose content may be imported by path.")
     webhook_retry_s: float = Field(
@@ -103,6 +120,29 @@ class Settings(BaseSettings):
     def blob_folder(self) -> Path:
         """Where blobs are kept."""
         return (self.home / "blobs").resolve()
+
+    def hide_folders(self, text: str) -> str:
+        """The text with the folders of this service by their names: where they lie is nobody's business outside."""
+        for folder, name in self._folders:
+            # Whole folders: /data is not in /database, nor in https://pacs/data.
+            text = re.sub(rf"(?<![\w.:/-]){re.escape(folder)}(?![\w-])", name, text)
+        return text
+
+    @cached_property
+    def _folders(self) -> tuple[tuple[str, str], ...]:
+        """(absolute path, name), inner folders first."""
+        known = {tempfile.gettempdir(): "<temporary>", sys.prefix: "<python>", str(_CODE): "<code>"}
+        for folder, name in ((self.weights_folder, "weights"), (self.import_root, "imports"), (self.home, "home")):
+            if folder is not None:
+                known |= dict.fromkeys((str(folder.absolute()), str(folder.resolve())), f"<{name}>")
+        # A folder at the top, such as /, is part of every path and says nothing.
+        return tuple(
+            sorted(((path, name) for path, name in known.items() if len(path) > 1), key=_by_length, reverse=True)
+        )
+
+
+def _by_length(folder: tuple[str, str]) -> int:
+    return len(folder[0])
 
 
 @lru_cache(maxsize=1)

@@ -8,15 +8,15 @@ from app.errors import ProtocolRefused
 from app.protocols import PRESETS, RECIPES, SegmentationProtocol, load_protocol, resolve_protocol
 
 
-def test_paper_recipe_is_what_every_preset_has() -> None:
-    for preset in PRESETS.values():
-        stored = dataclasses.asdict(preset.segmentation)
-        assert {name: stored[name] for name in RECIPES["paper"]} == RECIPES["paper"]
-        assert preset.segmentation.recipe == "paper"
+@pytest.mark.parametrize(("preset", "recipe"), [("paper", "paper"), ("tiny", "paper"), ("cpu", "modern")])
+def test_a_preset_trains_by_one_recipe_as_a_whole(preset: str, recipe: str) -> None:
+    stored = dataclasses.asdict(PRESETS[preset].segmentation)
+    assert stored["recipe"] == recipe
+    assert {name: stored[name] for name in RECIPES[recipe]} == RECIPES[recipe]
 
 
 def test_a_recipe_sets_its_fields_and_none_of_the_budget() -> None:
-    paper = resolve_protocol("cpu").segmentation
+    paper = resolve_protocol("cpu", {"segmentation": {"recipe": "paper"}}).segmentation
     modern = resolve_protocol("cpu", {"segmentation": {"recipe": "modern"}}).segmentation
     changed = {
         field.name
@@ -44,10 +44,10 @@ def test_a_field_that_is_named_wins_over_its_recipe_and_all_is_kept() -> None:
 
 
 def test_a_project_of_before_recipes_is_still_read() -> None:
-    stored = resolve_protocol("cpu").as_json()
+    stored = resolve_protocol("cpu", {"segmentation": {"recipe": "paper"}}).as_json()
     for name in ("recipe", "network", "start", *RECIPES["paper"]):
         del stored["segmentation"][name]
-    assert load_protocol(stored) == resolve_protocol("cpu")
+    assert load_protocol(stored) == resolve_protocol("cpu", {"segmentation": {"recipe": "paper"}})
 
 
 @pytest.mark.parametrize(

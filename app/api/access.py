@@ -53,6 +53,9 @@ _TABLE: tuple[tuple[str, Door | Role] | tuple[str, Door | Role, Scope], ...] = (
     ("GET /v1/strategies", Door.SIGNED_IN),
     # --- people
     ("POST /v1/auth/login", Door.ANYBODY),
+    ("GET /v1/auth/provider", Door.ANYBODY),
+    ("POST /v1/auth/provider/begin", Door.ANYBODY),
+    ("POST /v1/auth/provider/complete", Door.ANYBODY),
     ("POST /v1/auth/logout", Door.SIGNED_IN, Scope.READ),
     ("GET /v1/me", Door.SIGNED_IN),
     ("POST /v1/me/password", Door.SIGNED_IN, Scope.ADMIN),
@@ -70,6 +73,14 @@ _TABLE: tuple[tuple[str, Door | Role] | tuple[str, Door | Role, Scope], ...] = (
     ("GET /v1/projects", Door.SIGNED_IN),
     ("POST /v1/projects", Door.ADMINISTRATOR, Scope.MANAGE),
     ("GET /v1/projects/{project}", _VIEWER),
+    ("DELETE /v1/projects/{project}", _OWNER),
+    # --- what is deleted
+    ("DELETE /v1/patients/{patient}", _MANAGER),
+    ("DELETE /v1/volumes/{volume}", _MANAGER),
+    ("GET /v1/deletions", Door.ADMINISTRATOR, Scope.MANAGE),
+    ("GET /v1/projects/{project}/deletions", _MANAGER),
+    ("POST /v1/deletions/{deletion}/restore", _OWNER),
+    ("DELETE /v1/deletions/{deletion}", _OWNER),
     # --- volumes and slices
     ("GET /v1/projects/{project}/volumes", _VIEWER),
     ("POST /v1/projects/{project}/volumes", _MANAGER),

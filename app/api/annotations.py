@@ -1,4 +1,4 @@
-"""Routes of annotations: masks up and down, by slice and by volume."""
+"""Routes of annotations: masks up and down, by slice."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from sqlalchemy.orm import Session
 
-from app.api.deps import Body, Reading, TakesGzip, TheHouse, Writing
+from app.api.deps import Body, Reading, TakesGzip, TheHouse, ThePerson, Writing
 from app.api.idempotency import CreatingRoute
 from app.api.masks import Annotator, IfMatch, LeadTime, MaskFormat, MaskType, mask_answer, plain_tag, read_mask
-from app.api.schemas import Page, VersionWire, VolumeAnnotated
+from app.api.paging import Paged, page_of
+from app.api.schemas import Page, VersionWire
 from app.api.volumes import gzip_answer
 from app.db.models import Prediction, Project, Round
-from app.errors import AnnotationPreconditionMissing, AnnotationStale, EmptyBody
-from app.formats.nifti import read_nifti_mask, write_nifti
-from app.names import AnnotationKind, Purpose
+from app.errors import AnnotationPreconditionMissing
+from app.names import AnnotationKind, Purpose, Role
 from app.services import annotations as slice_annotations
 from app.services import exports, volumes
 from app.services.annotations import Submission
@@ -30,6 +30,7 @@ router = APIRouter(prefix="/v1", tags=["annotations"], route_class=CreatingRoute
 def submit_annotation(
     slice_: str,
     annotator: Annotator,
+    person: ThePerson,
     house: TheHouse,
     session: Writing,
     body: Body,
@@ -42,6 +43,8 @@ def submit_annotation(
     content_type: MaskType = "application/octet-stream",
 ) -> VersionWire:
     """Submit a mask: uint8 (H, W), raw or gzipped, or an indexed or 8-bit grey PNG; 255 is unlabelled."""
+    if purpose != Purpose.ANNOTATE:
+        person.require(Role.REVIEWER)
     found = volumes.find_slice(session, slice_)
     expected = _expected_version(if_match)
     project = session.get_one(Project, found.project_id)
@@ -60,10 +63,10 @@ def submit_annotation(
 
 
 @router.get("/slices/{slice_}/annotations")
-def list_versions(slice_: str, session: Reading, annotator: Annotator) -> Page[VersionWire]:
+def list_versions(slice_: str, session: Reading, annotator: Annotator, span: Paged) -> Page[VersionWire]:
     """Every version of the slice's annotation (one's own while it is read blind), the oldest first."""
-    versions = slice_annotations.list_versions(session, volumes.find_slice(session, slice_), annotator)
-    return Page(items=[VersionWire.model_validate(each) for each in versions])
+    versions = slice_annotations.list_versions(session, volumes.find_slice(session, slice_), annotator, span)
+    return page_of(versions, VersionWire.model_validate)
 
 
 @router.get("/slices/{slice_}/annotation", response_class=Response)
@@ -124,52 +127,6 @@ def read_uncertainty(
     return Response(grey_to_png(decode_mask(body, shape)), media_type="image/png", headers=headers)
 
 
-@router.get("/volumes/{volume}/annotation", response_class=Response)
-def read_volume_annotation(volume: str, house: TheHouse, session: Reading) -> Response:
-    """The current masks of a volume's slices as one NIfTI in the original geometry; 255 is unlabelled."""
-    found = volumes.find_volume(session, volume)
-    mask = exports.annotated_volume(session, house.blobs, found)
-    headers = {"ETag": f'"{_volume_tag(session, volume)}"'}
-    return Response(write_nifti(mask, volumes.volume_geometry(found)), media_type="application/gzip", headers=headers)
-
-
-@router.put("/volumes/{volume}/annotation")
-def submit_volume_annotation(
-    volume: str,
-    annotator: Annotator,
-    house: TheHouse,
-    session: Writing,
-    body: Body,
-    response: Response,
-    kind: AnnotationKind,
-    if_match: IfMatch = None,
-) -> VolumeAnnotated:
-    """Submit a NIfTI that covers several slices of a volume: all of its labelled slices are stored, or none.
-
-    Slices without a labelled pixel (all 255) are left as they are.
-    """
-    found = volumes.find_volume(session, volume)
-    if not body:
-        raise EmptyBody("a NIfTI mask")
-    expected, current = _expected_version(if_match), _volume_tag(session, volume)
-    if expected != current:
-        raise AnnotationStale(current)
-    mask = read_nifti_mask(body, volumes.volume_geometry(found), name="The mask")
-    project = session.get_one(Project, found.project_id)
-    slices = {each.index: each for each in volumes.list_slices(session, found)}
-    stored = {}
-    for index, plane in slice_annotations.labelled_planes(mask):
-        base = slice_annotations.visible_version(session, project, slices[index], annotator)
-        head = slice_annotations.NO_VERSION if base is None else str(base.id)
-        submission = Submission(kind, annotator, head)
-        version = slice_annotations.submit_annotation(session, house.blobs, project, slices[index], plane, submission)
-        stored[index] = VersionWire.model_validate(version)
-    if not stored:
-        raise EmptyBody("a mask with at least one labelled pixel")
-    response.headers["ETag"] = f'"{_volume_tag(session, volume)}"'
-    return VolumeAnnotated(slices=stored)
-
-
 def _expected_version(if_match: str | None) -> str:
     expected = plain_tag(if_match)
     if expected is None:
@@ -180,7 +137,3 @@ def _expected_version(if_match: str | None) -> str:
 def _origin(session: Session, prediction: Prediction) -> dict[str, str]:
     number = session.get_one(Round, prediction.round_id).number
     return {"X-Round": str(prediction.round_id), "X-Model-Version": str(number), "X-Prediction": str(prediction.id)}
-
-
-def _volume_tag(session: Session, volume: str) -> str:
-    return slice_annotations.volume_tag(session, volumes.find_volume(session, volume))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import uuid
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime
 
 from app.api.deps import Reading
+from app.api.paging import Paged, page_of
 from app.api.schemas import Page, Wire
 from app.services import audit, projects
 from app.services.audit import AuditFilter
@@ -34,28 +35,32 @@ class AuditWire(Wire):
     address: str
 
 
-@router.get("/projects/{project}/audit", response_model=Page[AuditWire])
+_OTHER_FORMS: dict[int | str, dict[str, Any]] = {200: {"content": {"application/x-ndjson": {}, "text/csv": {}}}}
+
+
+@router.get("/projects/{project}/audit", response_model=Page[AuditWire], responses=_OTHER_FORMS)
 def list_audit(
     project: str,
     session: Reading,
+    span: Paged,
     actor: Annotated[str | None, Query(max_length=200)] = None,
     action: Annotated[str | None, Query(max_length=200, description="Method and path template.")] = None,
     object: Annotated[str | None, Query(max_length=200, description="Part of it, such as an id.")] = None,  # noqa: A002
     since: AwareDatetime | None = None,
     until: AwareDatetime | None = None,
-    cursor: Annotated[str | None, Query(max_length=100)] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    order: Annotated[Literal["oldest", "newest"], Query(description="Which come first.")] = "oldest",
     format: Annotated[Literal["json", "ndjson", "csv"], Query()] = "json",  # noqa: A002 - the word of the URL
 ) -> Page[AuditWire] | Response:
-    """What was done in the project, the oldest first; `X-Next-Cursor` goes on where NDJSON and CSV end."""
+    """What was done in the project, in order; `X-Next-Cursor` goes on where NDJSON and CSV end."""
     found = projects.find_project(session, project)
-    wanted = AuditFilter(actor=actor, action=action, object=object, since=since, until=until)
-    rows = audit.list_events(session, found, wanted, cursor, limit + 1)
-    items = [AuditWire.model_validate(each) for each in rows[:limit]]
-    following = str(items[-1].id) if len(rows) > limit else None
+    wanted = AuditFilter(
+        actor=actor, action=action, object=object, since=since, until=until, newest_first=order == "newest"
+    )
+    page = page_of(audit.list_events(session, found, wanted, span), AuditWire.model_validate)
     if format == "json":
-        return Page(items=items, next_cursor=following)
-    headers = {"X-Next-Cursor": following} if following is not None else {}
+        return page
+    items = page.items
+    headers = {"X-Next-Cursor": page.next_cursor} if page.next_cursor is not None else {}
     if format == "ndjson":
         body = "".join(each.model_dump_json() + "\n" for each in items)
         return Response(body, media_type="application/x-ndjson", headers=headers)

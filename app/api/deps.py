@@ -1,4 +1,7 @@
-"""What routes are handed: the house's parts, a session, the row that a path names, the body."""
+"""What routes are handed: the house's parts, a session, the row that a path names, the body.
+
+What waits for nothing is `async`: FastAPI sends every other dependency to a thread and back, for each request.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ class House:
     dispatcher: Dispatcher
 
 
-def _house(request: Request) -> House:
+async def _house(request: Request) -> House:
     house: House = request.app.state.house
     return house
 
@@ -36,7 +39,7 @@ def _house(request: Request) -> House:
 TheHouse = Annotated[House, Depends(_house)]
 
 
-def current_person(request: Request) -> Person:
+async def current_person(request: Request) -> Person:
     """Who asks, with their role in the project that the path names (see `app.api.gate`)."""
     person: Person | None = getattr(request.state, "person", None)
     if person is None:
@@ -70,7 +73,7 @@ async def _body(request: Request) -> bytes:
 Body = Annotated[bytes, Depends(_body)]
 
 
-def _takes_gzip(accept_encoding: Annotated[str, Header()] = "") -> bool:
+async def _takes_gzip(accept_encoding: Annotated[str, Header()] = "") -> bool:
     return "gzip" in accept_encoding or "*" in accept_encoding
 
 

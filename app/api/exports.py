@@ -14,6 +14,7 @@ from pydantic import Field
 
 from app.api.deps import Reading, TheHouse, Writing
 from app.api.idempotency import CreatingRoute
+from app.api.paging import Paged, page_of
 from app.api.schemas import Asked, JobWire, Page, Wire
 from app.api.wires import job_wire
 from app.db.models import Snapshot
@@ -72,10 +73,10 @@ def take_snapshot(
 
 
 @router.get("/projects/{project}/snapshots")
-def list_snapshots(project: str, session: Reading) -> Page[SnapshotWire]:
+def list_snapshots(project: str, session: Reading, span: Paged) -> Page[SnapshotWire]:
     """All snapshots of a project, the newest first."""
-    found = snapshots.list_snapshots(session, projects.find_project(session, project))
-    return Page(items=[SnapshotWire.model_validate(each) for each in found])
+    found = snapshots.list_snapshots(session, projects.find_project(session, project), span)
+    return page_of(found, SnapshotWire.model_validate)
 
 
 @router.get("/snapshots/{snapshot}")

@@ -58,7 +58,8 @@ def readyz(house: TheHouse, response: Response) -> Readiness:
     }
     ready = all(state == _OK for state in parts.values())
     response.status_code = 200 if ready else 503
-    return Readiness(ready=ready, parts=parts)
+    hidden = {part: house.settings.hide_folders(state) for part, state in parts.items()}
+    return Readiness(ready=ready, parts=hidden)
 
 
 @router.get("/v1/version")

@@ -57,6 +57,9 @@ class ImportDraft(BaseModel):
     split: Split | None = Field(default=None, description="For all patients; else as published, listed or drawn.")
     seed: int = Field(default=0, description="Of the draw of splits.")
     axis: int | None = Field(default=None, ge=0, le=2, description="Axis of the files to cut slices along.")
+    axes: dict[str, Annotated[int, Field(ge=0, le=2)]] = Field(
+        default_factory=dict, description="The same for single volumes, by their names in `needs_axis` of a report."
+    )
     mask_values: dict[int, int] | None = Field(default=None, description="Value in a mask file -> class.")
     untouched: bool = Field(default=False, description="Keep DICOM files with all that they say of people.")
 
@@ -69,6 +72,11 @@ class ImportReportWire(BaseModel):
     counts: dict[str, dict[str, int]] = Field(description="Patients, volumes and slices of each split.")
     volumes: list[dict[str, Any]]
     refused: list[dict[str, str]] = Field(description="Volumes that cannot be used, with the reason.")
+    needs_axis: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="Volumes not taken in because their grid does not tell along which axis slices were taken: shape, "
+        "spacing in mm, and what slices across each axis show. Import again with `axis`, or `axes` for some.",
+    )
     left_out: list[dict[str, str]] = Field(description="Files that are part of no volume, with the reason.")
     remarks: list[str]
     deidentified: dict[str, Any] | None = Field(description="What was taken out of DICOM files, attribute -> times.")

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api.deps import House, Reading, TheHouse, Writing
 from app.api.idempotency import CreatingRoute
+from app.api.paging import Paged, page_of
 from app.api.schemas import JobWire, Page, PredictionsAsked
 from app.api.wires import job_wire
 from app.names import JobState
@@ -24,10 +25,10 @@ _KEEP_ALIVE_S = 15.0
 
 
 @router.get("/projects/{project}/jobs")
-def list_jobs(project: str, session: Reading) -> Page[JobWire]:
+def list_jobs(project: str, session: Reading, span: Paged) -> Page[JobWire]:
     """All jobs of a project, the newest first."""
-    found = jobs.list_jobs(session, projects.find_project(session, project).id)
-    return Page(items=[job_wire(session, each) for each in found])
+    found = jobs.list_jobs(session, projects.find_project(session, project).id, span)
+    return page_of(found, lambda each: job_wire(session, each))
 
 
 @router.get("/jobs/{job}")

@@ -8,6 +8,7 @@ from app.api.deps import House, Reading, TheHouse, ThePerson, Writing
 from app.api.idempotency import CreatingRoute
 from app.api.schemas import LeaseAsked, LeaseWire, Page, SkipAsked, TakeoverAsked
 from app.api.wires import lease_wires
+from app.names import Purpose, Role
 from app.services import leases, projects
 from app.services.leases import Clocks
 
@@ -20,6 +21,8 @@ def lease_slices(
 ) -> Page[LeaseWire] | Response:
     """The next slices for an annotator, in pick order; 204 when nothing is left and nothing more is coming."""
     wish = asked or LeaseAsked()
+    if wish.purpose != Purpose.ANNOTATE:
+        person.require(Role.REVIEWER)
     holder = person.acting_as(wish.annotator)
     found = projects.find_project(session, project)
     taken = leases.lease_next_slices(session, found, holder, wish.n, lease_clocks(house), wish.purpose)

@@ -28,7 +28,7 @@ IfMatch = Annotated[str | None, Header(description="ETag of the current version,
 LeadTime = Annotated[int | None, Query(ge=0, le=2**31 - 1)]
 
 
-def _acting_name(
+async def _acting_name(
     person: ThePerson,
     annotator: Annotated[
         str | None, Query(min_length=1, max_length=200, description="For managers: in whose name; else one's own.")

@@ -7,6 +7,7 @@ import uuid
 from fastapi import APIRouter
 
 from app.api.deps import Reading, Writing
+from app.api.paging import Paged, page_of
 from app.api.schemas import Asked, Page, Wire
 from app.names import Role
 from app.services import members, people, projects
@@ -29,10 +30,14 @@ class MemberWire(Wire):
 
 
 @router.get("/projects/{project}/members")
-def list_members(project: str, session: Reading) -> Page[MemberWire]:
+def list_members(project: str, session: Reading, span: Paged) -> Page[MemberWire]:
     """Everybody who has a role in the project."""
-    found = members.list_members(session, projects.find_project(session, project))
-    return Page(items=[MemberWire(account_id=who.id, name=who.name, role=role) for who, role in found])
+    found = members.list_members(session, projects.find_project(session, project), span)
+    names = people.account_names(session, [each.account_id for each in found])
+    return page_of(
+        found,
+        lambda each: MemberWire(account_id=each.account_id, name=names[each.account_id], role=Role(each.role)),
+    )
 
 
 @router.put("/projects/{project}/members/{account}")

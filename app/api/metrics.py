@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.access import find_entry
 from app.api.deps import TheHouse
 from app.db.session import Database
 from app.log import get_log
@@ -129,8 +130,8 @@ def _families(gauges: Gauges) -> Iterator[Metric]:
 
 
 def _route_of(scope: Scope) -> str:
-    route = scope.get("route")
-    template = getattr(route, "path_format", None) or getattr(route, "path", None)
-    if isinstance(template, str) and template:
-        return template
+    # From the table and not from the router: a request that the gate refuses never reaches the router.
+    entry = find_entry(scope["path"].removeprefix(scope.get("root_path", "")))
+    if entry is not None:
+        return entry.template
     return "page" if scope.get("endpoint") is not None else "none"

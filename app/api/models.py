@@ -7,19 +7,21 @@ from fastapi.responses import StreamingResponse
 
 from app.api.deps import Reading, TheHouse, ThePerson, Writing
 from app.api.idempotency import CreatingRoute
+from app.api.paging import Paged, page_of
 from app.api.schemas import ModelVersionWire, ModelWire, Page, PromotionAsked, PromotionWire, RollbackAsked
 from app.api.wires import model_wires, promotion_wires
 from app.services import models, projects
 from app.services.models import ModelVersion
+from app.services.paging import list_items
 
 router = APIRouter(prefix="/v1", tags=["models"], route_class=CreatingRoute)
 
 
 @router.get("/projects/{project}/models")
-def list_models(project: str, session: Reading) -> Page[ModelWire]:
+def list_models(project: str, session: Reading, span: Paged) -> Page[ModelWire]:
     """Encoders and segmentation members, the oldest first."""
-    found = projects.find_project(session, project)
-    return Page(items=model_wires(session, models.list_models(session, found)))
+    found = models.list_models(session, projects.find_project(session, project), span)
+    return Page(items=model_wires(session, found), next_cursor=found.next_cursor)
 
 
 @router.get("/models/{model}")
@@ -41,24 +43,24 @@ def read_weights(model: str, house: TheHouse, session: Reading) -> StreamingResp
 
 
 @router.get("/projects/{project}/model-versions")
-def list_versions(project: str, session: Reading) -> Page[ModelVersionWire]:
+def list_versions(project: str, session: Reading, span: Paged) -> Page[ModelVersionWire]:
     """The ensembles of the project, the oldest first; `in_use` marks the one that predictions come from."""
-    found = projects.find_project(session, project)
-    return Page(items=[_version_wire(each) for each in models.list_versions(session, found)])
+    versions = models.list_versions(session, projects.find_project(session, project))
+    return page_of(list_items(versions, lambda each: each.number, span), _version_wire)
 
 
 @router.get("/projects/{project}/promotions")
-def list_promotions(project: str, session: Reading) -> Page[PromotionWire]:
+def list_promotions(project: str, session: Reading, span: Paged) -> Page[PromotionWire]:
     """Who decided which version is in use, the newest first."""
-    found = projects.find_project(session, project)
-    return Page(items=promotion_wires(session, models.list_promotions(session, found)))
+    found = models.list_promotions(session, projects.find_project(session, project), span)
+    return Page(items=promotion_wires(session, found), next_cursor=found.next_cursor)
 
 
 @router.post("/projects/{project}/promotions", status_code=201)
 def promote_version(project: str, session: Writing, person: ThePerson, asked: PromotionAsked) -> PromotionWire:
     """Have predictions and pre-annotations come from a version; null: from the newest, always."""
     found = projects.find_project(session, project)
-    promotion = models.promote_version(session, found, asked.version, person.acting_as(asked.author))
+    promotion = models.promote_version(session, found, asked.version, person.signing_as(asked.author))
     return promotion_wires(session, [promotion])[0]
 
 
@@ -66,7 +68,7 @@ def promote_version(project: str, session: Writing, person: ThePerson, asked: Pr
 def roll_back(project: str, session: Writing, person: ThePerson, asked: RollbackAsked | None = None) -> PromotionWire:
     """Go back to the version before the one in use."""
     found = projects.find_project(session, project)
-    author = person.acting_as(asked.author if asked is not None else None)
+    author = person.signing_as(asked.author if asked is not None else None)
     return promotion_wires(session, [models.roll_back(session, found, author)])[0]
 
 

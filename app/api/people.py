@@ -10,6 +10,7 @@ from pydantic import Field
 
 from app.api.deps import House, Reading, TheHouse, ThePerson, Writing
 from app.api.gate import SESSION_COOKIE
+from app.api.paging import Paged, page_of
 from app.api.schemas import Asked, Page, Wire
 from app.db.audit import note_actor, note_outcome
 from app.db.models import Account
@@ -99,7 +100,7 @@ class UserWire(Wire):
 @router.post("/auth/login")
 def log_in(asked: LoginAsked, house: TheHouse, request: Request, response: Response) -> PersonWire:
     """Sign in; the answer sets the session's cookie. 401 and 429 do not say whether there is such an account."""
-    address = request.client.host if request.client is not None else ""
+    address = address_of(request)
     with house.database.reading() as session:
         account = sign_in.account_named(session, asked.name)
     _take_an_attempt(house, asked.name, address)
@@ -109,17 +110,7 @@ def log_in(asked: LoginAsked, house: TheHouse, request: Request, response: Respo
     with unit_of_work(house.database, SilentBell()) as session:
         sign_in.forget_failures(session, asked.name, address)
         secret = people.open_session(session, session.get_one(Account, account.id), house.settings.session_s)
-    secure = request.url.scheme == "https" or house.settings.public_url.startswith("https://")
-    response.set_cookie(
-        SESSION_COOKIE,
-        secret,
-        max_age=int(house.settings.session_s),
-        httponly=True,
-        samesite="strict",
-        secure=secure,
-        path="/",
-    )
-    return _person_wire(Person(account.name, account.id, account.administrator, Scope.ADMIN))
+    return sign_in_answer(house, request, response, secret, people.person_of_account(account))
 
 
 @router.post("/auth/logout", status_code=204)
@@ -140,7 +131,7 @@ def read_me(person: ThePerson) -> PersonWire:
 @router.post("/me/password", status_code=204)
 def change_password(asked: PasswordAsked, house: TheHouse, person: ThePerson, request: Request) -> None:
     """A new password for oneself; every session of the account ends, this one too."""
-    address = request.client.host if request.client is not None else ""
+    address = address_of(request)
     with house.database.reading() as session:
         account = people.find_account(session, _own_id(person))
     _take_an_attempt(house, account.name, address)
@@ -152,9 +143,9 @@ def change_password(asked: PasswordAsked, house: TheHouse, person: ThePerson, re
 
 
 @router.get("/tokens")
-def list_tokens(session: Reading, person: ThePerson) -> Page[TokenWire]:
+def list_tokens(session: Reading, person: ThePerson, span: Paged) -> Page[TokenWire]:
     """One's own tokens."""
-    return Page(items=[TokenWire.model_validate(each) for each in people.list_tokens(session, person.account_id)])
+    return page_of(people.list_tokens(session, person.account_id, span), TokenWire.model_validate)
 
 
 @router.post("/tokens", status_code=201)
@@ -174,9 +165,9 @@ def revoke_token(token: str, session: Writing, person: ThePerson) -> None:
 
 
 @router.get("/users")
-def list_users(session: Reading) -> Page[UserWire]:
+def list_users(session: Reading, span: Paged) -> Page[UserWire]:
     """All accounts."""
-    return Page(items=[UserWire.model_validate(each) for each in people.list_accounts(session)])
+    return page_of(people.list_accounts(session, span), UserWire.model_validate)
 
 
 @router.post("/users", status_code=201)
@@ -194,6 +185,25 @@ def change_user(account: str, asked: UserChange, session: Writing) -> UserWire:
         people.set_password(session, found, asked.password)
     people.change_account(session, found, disabled=asked.disabled, administrator=asked.administrator)
     return UserWire.model_validate(found)
+
+
+def sign_in_answer(house: House, request: Request, response: Response, secret: str, person: Person) -> PersonWire:
+    """Who is signed in now, with the session's cookie set."""
+    response.set_cookie(
+        SESSION_COOKIE,
+        secret,
+        max_age=int(house.settings.session_s),
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https" or house.settings.public_url.startswith("https://"),
+        path="/",
+    )
+    return _person_wire(person)
+
+
+def address_of(request: Request) -> str:
+    """The address that a request came from; empty where the server does not know it."""
+    return request.client.host if request.client is not None else ""
 
 
 def _take_an_attempt(house: House, name: str, address: str) -> None:

@@ -147,11 +147,12 @@ def _problem(
     headers: Any = None,
     errors: list[dict[str, Any]] | None = None,
 ) -> JSONResponse:
+    house = getattr(request.app.state, "house", None)
     problem = Problem(
         type="about:blank",
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=detail,
+        detail=detail if house is None else house.settings.hide_folders(detail),
         instance=request.url.path,
         code=code,
         request_id=getattr(request.state, "request_id", ""),

@@ -6,11 +6,13 @@ from fastapi import APIRouter, Response
 
 from app.api.deps import Reading, ThePerson, Writing
 from app.api.idempotency import CreatingRoute
+from app.api.paging import Paged, page_of
 from app.api.schemas import Page, ProjectAsked, ProjectWire, StrategyWire
 from app.api.wires import project_wire
 from app.db.audit import note_project
-from app.names import STRATEGIES, Role
+from app.names import STRATEGIES, Role, StrategyDescriptor
 from app.services import members, projects
+from app.services.paging import list_items
 from app.services.projects import LabelClass, ProjectDraft
 from app.strategy_settings import STRATEGY_SETTINGS
 
@@ -18,24 +20,10 @@ router = APIRouter(prefix="/v1", tags=["projects"], route_class=CreatingRoute)
 
 
 @router.get("/strategies")
-def list_strategies() -> Page[StrategyWire]:
+def list_strategies(span: Paged) -> Page[StrategyWire]:
     """All selection strategies, with what each needs and costs."""
-    return Page(
-        items=[
-            StrategyWire(
-                name=each.name,
-                summary=each.summary,
-                needs=sorted(each.needs),
-                cost=each.cost,
-                source=each.source,
-                settings={
-                    name: f"{setting.allowed}: {setting.summary}"
-                    for name, setting in STRATEGY_SETTINGS.get(each.name, {}).items()
-                },
-            )
-            for each in STRATEGIES.values()
-        ]
-    )
+    found = list_items(enumerate(STRATEGIES.values()), lambda numbered: numbered[0], span)
+    return page_of(found, lambda numbered: _strategy_wire(numbered[1]))
 
 
 @router.post("/projects", status_code=201)
@@ -67,12 +55,24 @@ def create_project(asked: ProjectAsked, session: Writing, person: ThePerson, res
 
 
 @router.get("/projects")
-def list_projects(session: Reading, person: ThePerson) -> Page[ProjectWire]:
+def list_projects(session: Reading, person: ThePerson, span: Paged) -> Page[ProjectWire]:
     """The projects that one may know of, the newest first."""
-    return Page(items=[project_wire(session, each) for each in members.visible_projects(session, person)])
+    return page_of(members.visible_projects(session, person, span), lambda each: project_wire(session, each))
 
 
 @router.get("/projects/{project}")
 def read_project(project: str, session: Reading) -> ProjectWire:
     """One project, by id or slug."""
     return project_wire(session, projects.find_project(session, project))
+
+
+def _strategy_wire(strategy: StrategyDescriptor) -> StrategyWire:
+    settings = STRATEGY_SETTINGS.get(strategy.name, {})
+    return StrategyWire(
+        name=strategy.name,
+        summary=strategy.summary,
+        needs=sorted(strategy.needs),
+        cost=strategy.cost,
+        source=strategy.source,
+        settings={name: f"{setting.allowed}: {setting.summary}" for name, setting in settings.items()},
+    )

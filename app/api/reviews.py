@@ -9,12 +9,14 @@ from fastapi import APIRouter, Query, Response
 from app.api.deps import Reading, TheHouse, ThePerson, Writing
 from app.api.idempotency import CreatingRoute
 from app.api.masks import Annotator, IfMatch, plain_tag
+from app.api.paging import Paged, page_of
 from app.api.schemas import AgreementWire, Page, PairAgreementWire, ReviewAsked, ReviewWire, VersionWire
 from app.db.models import Project
 from app.errors import AnnotationPreconditionMissing, ReadingsIncomplete
 from app.services import annotations as slice_annotations
 from app.services import assignments, projects, reviews, volumes
 from app.services.agreement import measure_agreement
+from app.services.paging import list_items
 from app.services.reviews import Opinion
 
 router = APIRouter(prefix="/v1", tags=["reviews"], route_class=CreatingRoute)
@@ -29,20 +31,20 @@ def review_version(version: str, asked: ReviewAsked, session: Writing, person: T
 
 
 @router.get("/slices/{slice_}/reviews")
-def list_reviews(slice_: str, session: Reading) -> Page[ReviewWire]:
+def list_reviews(slice_: str, session: Reading, span: Paged) -> Page[ReviewWire]:
     """What was said of the versions of a slice, the oldest first."""
-    found = reviews.list_reviews(session, volumes.find_slice(session, slice_))
-    return Page(items=[ReviewWire.model_validate(each) for each in found])
+    return page_of(reviews.list_reviews(session, volumes.find_slice(session, slice_), span), ReviewWire.model_validate)
 
 
 @router.get("/slices/{slice_}/readings")
-def list_readings(slice_: str, session: Reading) -> Page[VersionWire]:
+def list_readings(slice_: str, session: Reading, span: Paged) -> Page[VersionWire]:
     """Each reader's newest version, once all readings are in."""
     found = volumes.find_slice(session, slice_)
     project = session.get_one(Project, found.project_id)
     if assignments.blind_slices(session, project, [found.id]):
         raise ReadingsIncomplete(found.id)
-    return Page(items=[VersionWire.model_validate(each) for each in assignments.latest_readings(session, found.id)])
+    readings = assignments.latest_readings(session, found.id)
+    return page_of(list_items(readings, lambda each: each.number, span), VersionWire.model_validate)
 
 
 @router.post("/annotation-versions/{version}/adjudicate", status_code=201)

@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from app.api.deps import Reading, TheHouse, Writing
 from app.api.idempotency import CreatingRoute
+from app.api.paging import Paged, page_of
 from app.api.schemas import (
     MetricWire,
     OracleAsked,
@@ -17,8 +18,9 @@ from app.api.schemas import (
     RoundWire,
 )
 from app.api.wires import pick_wires, round_wire
-from app.db.models import Metric
+from app.db.models import Metric, Volume
 from app.services import oracle, projects, rounds
+from app.services.paging import list_rows
 
 router = APIRouter(prefix="/v1", tags=["rounds"], route_class=CreatingRoute)
 
@@ -34,10 +36,10 @@ def open_round(project: str, session: Writing, response: Response, asked: RoundA
 
 
 @router.get("/projects/{project}/rounds")
-def list_rounds(project: str, session: Reading) -> Page[RoundWire]:
+def list_rounds(project: str, session: Reading, span: Paged) -> Page[RoundWire]:
     """All rounds in their order."""
-    found = rounds.list_rounds(session, projects.find_project(session, project))
-    return Page(items=[round_wire(session, each) for each in found])
+    found = rounds.list_rounds(session, projects.find_project(session, project), span)
+    return page_of(found, lambda each: round_wire(session, each))
 
 
 @router.get("/rounds/{round_}")
@@ -47,18 +49,20 @@ def read_round(round_: str, session: Reading) -> RoundWire:
 
 
 @router.get("/rounds/{round_}/picks")
-def list_picks(round_: str, session: Reading) -> Page[PickWire]:
+def list_picks(round_: str, session: Reading, span: Paged) -> Page[PickWire]:
     """What the round proposed, in pick order, with the value and the reason of each."""
-    picks = rounds.list_picks(session, rounds.find_round(session, round_))
-    return Page(items=pick_wires(session, picks))
+    picks = rounds.list_picks(session, rounds.find_round(session, round_), span)
+    return Page(items=pick_wires(session, picks), next_cursor=picks.next_cursor)
 
 
 @router.get("/rounds/{round_}/metrics")
-def list_metrics(round_: str, session: Reading) -> Page[MetricWire]:
+def list_metrics(round_: str, session: Reading, span: Paged) -> Page[MetricWire]:
     """Dice and HD95 per member, class and volume."""
     found = rounds.find_round(session, round_)
-    metrics = session.scalars(select(Metric).where(Metric.round_id == found.id).order_by(Metric.id))
-    return Page(items=[MetricWire.model_validate(each) for each in metrics])
+    # Not of volumes that were deleted: the join leaves them out.
+    shown = select(Metric).join(Volume, Volume.id == Metric.volume_id).where(Metric.round_id == found.id)
+    metrics = list_rows(session, shown, [Metric.id], span)
+    return page_of(metrics, MetricWire.model_validate)
 
 
 @router.post("/rounds/{round_}/training", status_code=202)

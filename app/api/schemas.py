@@ -8,9 +8,23 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.names import AnnotationKind, Purpose, SkipReason, Split, Supervision, Verdict
+from app.names import AnnotationKind, DeletedKind, Purpose, SkipReason, SliceOutcome, Split, Supervision, Verdict
 
 Item = TypeVar("Item")
+
+
+class _ShownOnce:
+    """Marks a field that nothing keeps (see `unkept_fields`)."""
+
+
+SHOWN_ONCE = _ShownOnce()
+"""`Annotated[str | None, SHOWN_ONCE]`: a secret that only the first answer shows."""
+
+
+def unkept_fields(shape: object) -> frozenset[str]:
+    """The fields of a wire shape that only the first answer shows: null in the one that is kept for a repetition."""
+    fields = shape.model_fields if isinstance(shape, type) and issubclass(shape, BaseModel) else {}
+    return frozenset(name for name, field in fields.items() if SHOWN_ONCE in field.metadata)
 
 
 class Wire(BaseModel):
@@ -98,6 +112,7 @@ class VolumeWire(BaseModel):
     """A volume, without its voxels."""
 
     id: uuid.UUID
+    patient_id: uuid.UUID
     patient: str
     split: Split
     name: str
@@ -170,7 +185,10 @@ class RoundWire(Wire):
     state: str
     strategy: str
     seed: int
-    cover_radius: float | None
+    cover_radius: float | None = Field(
+        description="Largest distance of a slice to its nearest annotated or proposed one, in the strategy's space; for"
+        " a strategy without one in that of the encoder's features, else of small pictures."
+    )
     summary: dict[str, Any]
     created_at: datetime
     closed_at: datetime | None
@@ -313,10 +331,32 @@ class AgreementWire(BaseModel):
     items: list[PairAgreementWire]
 
 
-class VolumeAnnotated(BaseModel):
-    """What a mask of several slices did."""
+class DeletionWire(Wire):
+    """Something that was deleted: hidden, restorable until `purge_after`."""
 
-    slices: dict[int, VersionWire]
+    id: uuid.UUID
+    project_id: uuid.UUID
+    kind: DeletedKind
+    object_id: uuid.UUID
+    label: str
+    author: str
+    created_at: datetime
+    purge_after: datetime
+
+
+class SliceResultWire(BaseModel):
+    """What became of one slice: its version now, or why it was left (`code`, `detail`)."""
+
+    outcome: SliceOutcome
+    version: VersionWire | None = None
+    code: str | None = None
+    detail: str | None = None
+
+
+class VolumeAnnotated(BaseModel):
+    """What a mask of several slices did, by the index of each slice that it covers."""
+
+    slices: dict[int, SliceResultWire]
 
 
 class OracleAsked(Asked):
@@ -362,17 +402,20 @@ class ModelVersionWire(BaseModel):
     created_at: datetime
 
 
+_SIGNED = "Default: who asks. Another name is taken only by a service without accounts."
+
+
 class PromotionAsked(Asked):
     """Which version predictions shall come from."""
 
     version: int | None = Field(description="A number of a version; null: always the newest.", examples=[2])
-    author: str | None = Field(default=None, min_length=1, max_length=200)
+    author: str | None = Field(default=None, min_length=1, max_length=200, description=_SIGNED)
 
 
 class RollbackAsked(Asked):
     """Who goes back to the version before."""
 
-    author: str | None = Field(default=None, min_length=1, max_length=200)
+    author: str | None = Field(default=None, min_length=1, max_length=200, description=_SIGNED)
 
 
 class PromotionWire(BaseModel):

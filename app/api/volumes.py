@@ -9,7 +9,8 @@ from typing import Annotated, Any, BinaryIO, Literal
 from fastapi import APIRouter, File, Form, Query, Response, UploadFile
 from fastapi.responses import StreamingResponse
 
-from app.api.deps import House, Reading, TakesGzip, TheHouse
+from app.api.deps import House, Reading, TakesGzip, TheHouse, ThePerson
+from app.api.paging import Paged, page_of
 from app.api.schemas import Page, SliceWire, VolumeWire
 from app.api.wires import slice_wires, volume_wire
 from app.db.models import Project
@@ -58,7 +59,7 @@ def add_volume(
     masks = [
         volumes.ingest_mask(house.blobs, _content(file), file.filename or kind, geometry, kind, classes, value_map)
         for file, kind, value_map in (
-            (full_mask, AnnotationKind.FULL, _value_map(mask_values)),
+            (full_mask, AnnotationKind.FULL, parse_value_map(mask_values)),
             (scribble_mask, AnnotationKind.SCRIBBLE, volumes.scribble_values(classes, unlabelled_value)),
         )
         if file is not None
@@ -69,11 +70,11 @@ def add_volume(
 
 
 @router.get("/projects/{project}/volumes")
-def list_volumes(project: str, session: Reading, split: Split | None = None) -> Page[VolumeWire]:
+def list_volumes(project: str, session: Reading, span: Paged, split: Split | None = None) -> Page[VolumeWire]:
     """The project's volumes by patient and name."""
-    found = volumes.list_volumes(session, projects.find_project(session, project), split)
+    found = volumes.list_volumes(session, projects.find_project(session, project), split, span)
     kinds = ground_truth.ground_truth_kinds(session, [volume.id for volume in found])
-    return Page(items=[volume_wire(volume, kinds[volume.id]) for volume in found])
+    return page_of(found, lambda volume: volume_wire(volume, kinds[volume.id]))
 
 
 @router.get("/volumes/{volume}")
@@ -98,15 +99,16 @@ def read_original(volume: str, house: TheHouse, session: Reading) -> StreamingRe
 
 
 @router.get("/volumes/{volume}/slices")
-def list_slices(volume: str, session: Reading) -> Page[SliceWire]:
+def list_slices(volume: str, session: Reading, person: ThePerson, span: Paged) -> Page[SliceWire]:
     """The slices of a volume by index."""
-    return Page(items=slice_wires(session, volumes.list_slices(session, volumes.find_volume(session, volume))))
+    found = volumes.list_slices(session, volumes.find_volume(session, volume), span)
+    return Page(items=slice_wires(session, found, person.name), next_cursor=found.next_cursor)
 
 
 @router.get("/slices/{slice_}")
-def read_slice(slice_: str, session: Reading) -> SliceWire:
-    """One slice: where it is, whether it is annotated, why it was proposed."""
-    return slice_wires(session, [volumes.find_slice(session, slice_)])[0]
+def read_slice(slice_: str, session: Reading, person: ThePerson) -> SliceWire:
+    """One slice: where it is, whether it is annotated (by oneself, while it is read blind), why it was proposed."""
+    return slice_wires(session, [volumes.find_slice(session, slice_)], person.name)[0]
 
 
 @router.get("/slices/{slice_}/image", response_class=Response)
@@ -180,12 +182,13 @@ def _content(file: UploadFile) -> bytes:
     return _file(file).read()
 
 
-def _value_map(text: str) -> dict[int, int] | None:
+def parse_value_map(text: str) -> dict[int, int] | None:
+    """The table of values in a JSON object, None for no text; raises ProjectSettingRefused."""
     if not text:
         return None
     try:
         values = {int(value): int(to) for value, to in json.loads(text).items()}
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         values = {0: -1}
     if any(not 0 <= to <= UNLABELLED for to in values.values()):
         raise ProjectSettingRefused("mask values", "a JSON object of whole numbers, classes at the right", text)
@@ -195,7 +198,7 @@ def _value_map(text: str) -> dict[int, int] | None:
 def _attributes(text: str) -> dict[str, Any]:
     try:
         attributes = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         attributes = None
     if not isinstance(attributes, dict):
         raise ProjectSettingRefused("patient attributes", "a JSON object", text)

@@ -6,12 +6,13 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from pydantic import Field
 
 from app.api.deps import Reading, TheHouse, Writing
 from app.api.idempotency import CreatingRoute
-from app.api.schemas import Asked, Page, Wire
+from app.api.paging import Paged, page_of
+from app.api.schemas import SHOWN_ONCE, Asked, Page, Wire
 from app.names import DeliveryState, WebhookEvent
 from app.services import projects, webhooks
 
@@ -46,7 +47,9 @@ class WebhookWire(Wire):
 class WebhookMade(WebhookWire):
     """A new webhook, with the secret that signs what it gets; it is not shown again."""
 
-    secret: str
+    secret: Annotated[str | None, SHOWN_ONCE] = Field(
+        description="null where the answer to an earlier request is repeated."
+    )
 
 
 class DeliveryWire(Wire):
@@ -69,7 +72,7 @@ class DeliveryWire(Wire):
 def create_webhook(
     project: str, asked: WebhookAsked, session: Writing, house: TheHouse, response: Response
 ) -> WebhookMade:
-    """Have an address told what happens in the project; the answer alone shows the secret."""
+    """Have an address told what happens in the project; only the first answer shows the secret."""
     found = projects.find_project(session, project)
     hook = webhooks.create_webhook(session, found, asked.url, asked.events, house.settings.webhook_private)
     response.headers["Location"] = f"/v1/webhooks/{hook.id}"
@@ -77,10 +80,10 @@ def create_webhook(
 
 
 @router.get("/projects/{project}/webhooks")
-def list_webhooks(project: str, session: Reading) -> Page[WebhookWire]:
+def list_webhooks(project: str, session: Reading, span: Paged) -> Page[WebhookWire]:
     """All webhooks of a project."""
-    found = webhooks.list_webhooks(session, projects.find_project(session, project))
-    return Page(items=[WebhookWire.model_validate(each) for each in found])
+    found = webhooks.list_webhooks(session, projects.find_project(session, project), span)
+    return page_of(found, WebhookWire.model_validate)
 
 
 @router.get("/webhooks/{webhook}")
@@ -112,12 +115,10 @@ def ping_webhook(webhook: str, session: Writing) -> DeliveryWire:
 
 
 @router.get("/webhooks/{webhook}/deliveries")
-def list_deliveries(
-    webhook: str, session: Reading, limit: Annotated[int, Query(ge=1, le=500)] = 50
-) -> Page[DeliveryWire]:
-    """The newest deliveries of a webhook."""
-    found = webhooks.list_deliveries(session, webhooks.find_webhook(session, webhook), limit)
-    return Page(items=[DeliveryWire.model_validate(each) for each in found])
+def list_deliveries(webhook: str, session: Reading, span: Paged) -> Page[DeliveryWire]:
+    """The deliveries of a webhook, the newest first."""
+    found = webhooks.list_deliveries(session, webhooks.find_webhook(session, webhook), span)
+    return page_of(found, DeliveryWire.model_validate)
 
 
 @router.post("/webhook-deliveries/{delivery}/redeliver", status_code=202)

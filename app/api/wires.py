@@ -38,6 +38,7 @@ def volume_wire(volume: Volume, kinds: set[AnnotationKind]) -> VolumeWire:
     """A volume with the kinds of ground truth that it has."""
     return VolumeWire(
         id=volume.id,
+        patient_id=volume.patient_id,
         patient=volume.patient.code,
         split=Split(volume.patient.split),
         name=volume.name,
@@ -58,7 +59,7 @@ def volume_wire(volume: Volume, kinds: set[AnnotationKind]) -> VolumeWire:
     )
 
 
-def slice_wires(session: Session, slices: Sequence[Slice], person: str = "") -> list[SliceWire]:
+def slice_wires(session: Session, slices: Sequence[Slice], person: str) -> list[SliceWire]:
     """Slices of one project with their annotation's tag as this person sees it and, where proposed, why."""
     ids = [each.id for each in slices]
     tags = slice_annotations.visible_tags(session, slices, person)

@@ -10,6 +10,7 @@
               ├─ webhooks ── webhook_deliveries
               ├─ promotions
               ├─ uploads ── upload_parts
+              ├─ deletions
               ├─ memberships ── accounts ─┬─ sessions
               │                           └─ tokens
               └─ jobs
@@ -137,6 +138,7 @@ class Project(Base):
     overlap: Mapped[int] = mapped_column(default=1)  # how many people read each slice, blind to one another
     adjudicate: Mapped[bool] = mapped_column(default=False)  # readings that differ go to a further person
     review_percent: Mapped[float] = mapped_column(Float, default=0.0)  # share of the slices that are reviewed
+    deletion_id: Mapped[uuid.UUID | None]  # set: hidden, until restored or purged
     created_at: Mapped[datetime] = _made_at()
 
 
@@ -150,6 +152,7 @@ class Patient(Base):
     code: Mapped[str] = mapped_column(String(200))
     split: Mapped[str] = mapped_column(String(16))
     attributes: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    deletion_id: Mapped[uuid.UUID | None]  # set: hidden, until restored or purged
 
 
 class Volume(Base):
@@ -179,6 +182,7 @@ class Volume(Base):
     window_high: Mapped[float]
     pack_key: Mapped[str]
     pack_offsets: Mapped[list[Any]]  # depth + 1 byte offsets into the pack
+    deletion_id: Mapped[uuid.UUID | None]  # set: hidden, until restored or purged
     created_at: Mapped[datetime] = _made_at()
     patient: Mapped[Patient] = relationship(lazy="joined")
 
@@ -193,6 +197,7 @@ class Slice(Base):
     volume_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("volumes.id"))
     index: Mapped[int]
     excluded: Mapped[bool] = mapped_column(default=False)  # somebody found it unfit: nobody is shown it again
+    deletion_id: Mapped[uuid.UUID | None]  # set: hidden, until restored or purged
     volume: Mapped[Volume] = relationship(lazy="joined")
 
 
@@ -243,6 +248,20 @@ class AnnotationVersion(Base):
     mask: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)  # gzip of uint8 (H, W)
     mask_key: Mapped[str | None]  # instead of `mask` where that would be large
     created_at: Mapped[datetime] = _made_at()
+
+
+class Deletion(Base):
+    """Something that is hidden and waits to be purged: a project, a patient or a volume with all that is theirs."""
+
+    __tablename__ = "deletions"
+    id: Mapped[uuid.UUID] = _primary_key()
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    object_id: Mapped[uuid.UUID]
+    label: Mapped[str]  # what people call it
+    author: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = _made_at()
+    purge_after: Mapped[datetime] = mapped_column(index=True)
 
 
 class Round(Base):
@@ -313,6 +332,7 @@ class Assignment(Base):
     purpose: Mapped[str] = mapped_column(String(16), default=Purpose.ANNOTATE)
     seat: Mapped[int] = mapped_column(default=1)
     done: Mapped[bool] = mapped_column(default=False)
+    withdrawn: Mapped[bool] = mapped_column(default=False)  # done only because its volume was deleted
     # Written by whoever leases it: an updated row makes a second taker look again, which a row in another table would
     # not (PostgreSQL rechecks only what it locks).
     leased_until: Mapped[datetime | None]
@@ -383,7 +403,7 @@ class IdempotentAnswer(Base):
     __tablename__ = "idempotent_answers"
     __table_args__ = (UniqueConstraint("owner", "key"),)
     id: Mapped[uuid.UUID] = _primary_key()
-    owner: Mapped[str] = mapped_column(String(64))  # digest of what the request authenticated with
+    owner: Mapped[str] = mapped_column(String(64))  # the account's id, or "local"
     key: Mapped[str] = mapped_column(String(200))
     fingerprint: Mapped[str] = mapped_column(String(64))
     status: Mapped[int]
@@ -426,7 +446,10 @@ class Metric(Base):
     """What one member (null: the ensemble) reached on one class of one volume."""
 
     __tablename__ = "metrics"
-    __table_args__ = (Index("ix_metrics_round", "round_id", "member"),)
+    __table_args__ = (
+        Index("ix_metrics_round", "round_id", "member"),
+        Index("ix_metrics_round_page", "round_id", "id"),
+    )
     id: Mapped[uuid.UUID] = _primary_key()
     round_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("rounds.id"))
     volume_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("volumes.id"))
@@ -499,9 +522,12 @@ class Job(Base):
     """Work for a worker; the row, not any message, is the truth about it."""
 
     __tablename__ = "jobs"
-    __table_args__ = (Index("ix_jobs_claim", "queue", "state", "created_at"),)
+    __table_args__ = (
+        Index("ix_jobs_claim", "queue", "state", "created_at"),
+        Index("ix_jobs_project", "project_id", "id"),
+    )
     id: Mapped[uuid.UUID] = _primary_key()
-    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"), index=True)
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
     round_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("rounds.id"))
     kind: Mapped[str] = mapped_column(String(32))
     queue: Mapped[str] = mapped_column(String(8))
@@ -546,9 +572,12 @@ class WebhookDelivery(Base):
     """One event on its way to one webhook: written with the event itself, sent after the commit, kept as a log."""
 
     __tablename__ = "webhook_deliveries"
-    __table_args__ = (Index("ix_webhook_deliveries_due", "state", "next_at"),)
+    __table_args__ = (
+        Index("ix_webhook_deliveries_due", "state", "next_at"),
+        Index("ix_webhook_deliveries_webhook", "webhook_id", "id"),
+    )
     id: Mapped[uuid.UUID] = _primary_key()
-    webhook_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"), index=True)
+    webhook_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
     event: Mapped[str] = mapped_column(String(32))
     body: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(16), default=DeliveryState.PENDING)
@@ -581,6 +610,31 @@ class SignIn(Base):
     token_hash: Mapped[str] = mapped_column(String(64), unique=True)  # SHA-256 of 256 random bits
     until: Mapped[datetime]
     created_at: Mapped[datetime] = _made_at()
+
+
+class ExternalIdentity(Base):
+    """By which name an OpenID Connect provider knows the holder of an account."""
+
+    __tablename__ = "external_identities"
+    __table_args__ = (UniqueConstraint("issuer", "subject"), UniqueConstraint("account_id", "issuer"))
+    id: Mapped[uuid.UUID] = _primary_key()
+    account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"))
+    issuer: Mapped[str] = mapped_column(String(500))
+    subject: Mapped[str] = mapped_column(String(255))
+    created_at: Mapped[datetime] = _made_at()
+
+
+class SignInFlow(Base):
+    """A sign-in through a provider that was begun; it goes with its first answer, whatever that is."""
+
+    __tablename__ = "sign_in_flows"
+    __table_args__ = (Index("ix_sign_in_flows_from", "address", "until"),)
+    id: Mapped[uuid.UUID] = _primary_key()
+    state_hash: Mapped[str] = mapped_column(String(64), unique=True)  # SHA-256 of 256 random bits
+    nonce: Mapped[str] = mapped_column(String(64))
+    verifier: Mapped[str] = mapped_column(String(64))
+    address: Mapped[str] = mapped_column(String(64))
+    until: Mapped[datetime]
 
 
 class ApiToken(Base):

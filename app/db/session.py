@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, create_engine, event, select, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 from sqlalchemy.sql import func
 
+from app.db.models import Patient, Project, Slice, Volume
 from app.errors import DatabaseEncodingRefused
 
 BUSY_TIMEOUT_S = 10
+_CLOCK = "database_clock"  # the key in Session.info
+
+WITH_DELETED = {"with_deleted": True}
+"""Execution option of a query that sees what was deleted as well; every other one does not."""
+
+_PRESENT = tuple(
+    with_loader_criteria(table, table.deletion_id.is_(None), include_aliases=True)
+    for table in (Project, Patient, Volume, Slice)
+)
 
 
 class Database:
@@ -46,13 +57,13 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session for looking; nothing it changes is kept."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with _Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A session that may write; the caller commits (see `app.outbox.unit_of_work`)."""
-        with self._write_lock or nullcontext(), Session(self.write_engine, expire_on_commit=False) as session:
+        with self._write_lock or nullcontext(), _Session(self.write_engine, expire_on_commit=False) as session:
             yield session
 
     def dispose(self) -> None:
@@ -60,13 +71,31 @@ class Database:
         self.engine.dispose()
 
 
+class _Session(Session):
+    """A session whose queries do not see what was deleted."""
+
+
+@event.listens_for(_Session, "do_orm_execute")
+def _hide_deleted(state: ORMExecuteState) -> None:
+    if state.is_select and not state.is_column_load and not state.execution_options.get("with_deleted", False):
+        state.statement = state.statement.options(*_PRESENT)
+
+
 def database_now(session: Session) -> datetime:
-    """The time by the database's clock: leases taken by hosts whose clocks differ must still agree."""
+    """The time by the database's clock: leases taken by hosts whose clocks differ must still agree.
+
+    A session asks once and goes on by this host's steady clock: sessions are short, and each question costs a round
+    trip.
+    """
     if session.get_bind().dialect.name == "sqlite":
         return datetime.now(UTC)
-    # clock_timestamp, not now(): the latter stands still for the length of the transaction.
-    moment: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
-    return moment.astimezone(UTC)
+    if _CLOCK not in session.info:
+        # clock_timestamp, not now(): the latter stands still for the length of the transaction.
+        moment: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+        session.info[_CLOCK] = moment.astimezone(UTC), time.monotonic()
+    asked, at = session.info[_CLOCK]
+    now: datetime = asked + timedelta(seconds=time.monotonic() - at)
+    return now
 
 
 def is_reachable(database: Database) -> bool:

@@ -3,30 +3,32 @@
 NextSliceError
 ├── InvalidInput            422  what was sent cannot be used
 │   ├── ImageRefused             NotAnImage (IsSegmentation), TruncatedImage, WrongDimensions, NonFiniteVoxel,
-│   │                            UnsupportedDtype, PixelsNotExact, UnknownAxis
+│   │                            UnsupportedDtype, PixelsNotExact, AxisUnclear, UnknownAxis
 │   ├── MaskRefused              NotAMask, MaskLengthWrong, NotAPng, ShapeMismatch, AffineMismatch,
 │   │                            UnknownMaskValues, MaskNotIntegral, SegmentsOverlap, EmptyMask
 │   ├── DatasetRefused           UnknownDataset, DatasetUnreadable, VolumesRefused, ArchiveRefused, UploadRefused,
 │   │                            ServerFolderRefused
-│   ├── ProtocolRefused, LabelSchemaRefused, BudgetRefused, ProjectSettingRefused, UnknownStrategy
+│   ├── ProtocolRefused, LabelSchemaRefused, BudgetRefused, ProjectSettingRefused, UnknownStrategy, CursorRefused
 │   ├── SupervisionMismatch, MaskIncomplete, EmptyBody, OtherSlice, WebhookRefused, ExportRefused
 │   ├── VolumeNotExportable, UnknownAblation, IdempotencyKeyRefused, IdempotencyKeyReused,
 │   ├── AccountRefused
 │   └── BadBlobKey, BlobRangeOutside, StoreRefused
-├── Unauthorized            401  NotSignedIn, SignInFailed
-├── Forbidden               403  RoleMissing, ScopeMissing, AdministratorOnly, NotInAnothersName,
-│                                CrossSiteRequest, HostRefused
+├── Unauthorized            401  NotSignedIn, SignInFailed, SignInNotBegun, ProviderRefused, IdentityRefused
+├── Forbidden               403  RoleMissing, ScopeMissing, AdministratorOnly, NotInAnothersName, SignedByAnother,
+│                                CrossSiteRequest, HostRefused, IdentityUnknown
 ├── NotFound                404  BlobNotFound, PlaneOutside, ProjectNotFound, RecordNotFound, NoAnnotationYet,
-│                                RouteNotFound
+│                                RouteNotFound, ProviderNotConfigured
 ├── NotAllowed              405  MethodRefused
-├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, GroundTruthExists,
-│                                GroundTruthMissing, RoundOpen, NothingLeft, RoundStateConflict, RoundPending,
+├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, VolumeCutAlready, PackNotRebuilt,
+│                                GroundTruthExists, GroundTruthMissing, RoundOpen, NothingLeft,
+│                                RoundStateConflict, RoundPending,
 │                                NoModelYet, JobLostError, JobCancelled, JobFinishedError, JobNotRetryable,
 │                                AddressTaken, DatabaseEncodingRefused, ResumeMismatch, ModelVersionIncomplete,
 │                                NoEarlierModel,
 │                                UploadIncomplete, NothingToExport, LeaseInUse, LeaseLimit, ReadingsComplete,
 │                                ReadingsIncomplete, OwnWork, VersionSuperseded, RequestStillRunning,
-│                                NameTaken, LastOwner, AccountsNeeded
+│                                NameTaken, LastOwner, AccountsNeeded, SliceNotLeased, NoSliceWritten,
+│                                JobsAtWork, StillDeleted, BackupRefused, ProviderSettingsRefused
 ├── Gone                    410  LeaseGone, SliceLeasedElsewhere
 ├── PreconditionFailed      412  AnnotationStale, DraftStale
 ├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
@@ -35,15 +37,24 @@ NextSliceError
 ├── PreconditionRequired    428  AnnotationPreconditionMissing, DraftPreconditionMissing
 ├── TooManyRequests         429  TooManySignIns
 ├── Unavailable             503  MissingExtra, BlobDamaged, StoreUnreachable, BrokerUnreachable, GpuOutOfMemory,
-│                                ServiceUnreachable
+│                                ServiceUnreachable, ProviderUnreachable
 └── RequestRefused               what a service answered to this house as its client
 
 A class takes facts, keeps them as fields and builds its own sentence; the HTTP status of a branch stands in
 `api/problems.py`.
 """
 
+from app.errors.annotations import (
+    NoSliceWritten as NoSliceWritten,
+)
+from app.errors.annotations import (
+    SliceNotLeased as SliceNotLeased,
+)
 from app.errors.datasets import (
     ArchiveRefused as ArchiveRefused,
+)
+from app.errors.datasets import (
+    BackupRefused as BackupRefused,
 )
 from app.errors.datasets import (
     BadBlobKey as BadBlobKey,
@@ -87,6 +98,12 @@ from app.errors.datasets import (
 from app.errors.datasets import (
     VolumesRefused as VolumesRefused,
 )
+from app.errors.deletions import (
+    JobsAtWork as JobsAtWork,
+)
+from app.errors.deletions import (
+    StillDeleted as StillDeleted,
+)
 from app.errors.exports import (
     ExportRefused as ExportRefused,
 )
@@ -101,6 +118,9 @@ from app.errors.exports import (
 )
 from app.errors.images import (
     AffineMismatch as AffineMismatch,
+)
+from app.errors.images import (
+    AxisUnclear as AxisUnclear,
 )
 from app.errors.images import (
     EmptyMask as EmptyMask,
@@ -204,6 +224,27 @@ from app.errors.models import (
 from app.errors.models import (
     NoEarlierModel as NoEarlierModel,
 )
+from app.errors.oidc import (
+    IdentityRefused as IdentityRefused,
+)
+from app.errors.oidc import (
+    IdentityUnknown as IdentityUnknown,
+)
+from app.errors.oidc import (
+    ProviderNotConfigured as ProviderNotConfigured,
+)
+from app.errors.oidc import (
+    ProviderRefused as ProviderRefused,
+)
+from app.errors.oidc import (
+    ProviderSettingsRefused as ProviderSettingsRefused,
+)
+from app.errors.oidc import (
+    ProviderUnreachable as ProviderUnreachable,
+)
+from app.errors.oidc import (
+    SignInNotBegun as SignInNotBegun,
+)
 from app.errors.people import (
     AccountRefused as AccountRefused,
 )
@@ -244,6 +285,9 @@ from app.errors.people import (
     ScopeMissing as ScopeMissing,
 )
 from app.errors.people import (
+    SignedByAnother as SignedByAnother,
+)
+from app.errors.people import (
     SignInFailed as SignInFailed,
 )
 from app.errors.people import (
@@ -253,6 +297,9 @@ from app.errors.projects import (
     BudgetRefused as BudgetRefused,
 )
 from app.errors.projects import (
+    CursorRefused as CursorRefused,
+)
+from app.errors.projects import (
     GroundTruthExists as GroundTruthExists,
 )
 from app.errors.projects import (
@@ -260,6 +307,9 @@ from app.errors.projects import (
 )
 from app.errors.projects import (
     LabelSchemaRefused as LabelSchemaRefused,
+)
+from app.errors.projects import (
+    PackNotRebuilt as PackNotRebuilt,
 )
 from app.errors.projects import (
     PatientSplitConflict as PatientSplitConflict,
@@ -284,6 +334,9 @@ from app.errors.projects import (
 )
 from app.errors.projects import (
     UnknownStrategy as UnknownStrategy,
+)
+from app.errors.projects import (
+    VolumeCutAlready as VolumeCutAlready,
 )
 from app.errors.projects import (
     VolumeExists as VolumeExists,

@@ -159,3 +159,13 @@ class StoreUnreachable(Unavailable):
     def __init__(self, store: str, reason: str) -> None:
         self.store, self.reason = store, reason
         super().__init__(f"The blob store {store} cannot be used: {reason}.")
+
+
+class BackupRefused(Conflict):
+    """A back-up that cannot be written, or not restored."""
+
+    code = "backup-refused"
+
+    def __init__(self, file: str, reason: str) -> None:
+        self.file, self.reason = file, reason
+        super().__init__(f"The back-up {file} is not done: {reason}.")

@@ -84,6 +84,27 @@ class PixelsNotExact(ImageRefused):
         super().__init__(f"{name} ({dtype}) holds {value} at voxel {tuple(index)}, which float32 cannot keep.")
 
 
+class AxisUnclear(ImageRefused):
+    """The grid does not tell along which axis slices were taken, so that a person must say.
+
+    `shape` and `spacing` (mm, None where there is none) are along the file's axes, `views` what slices across
+    each show.
+    """
+
+    code = "axis-unclear"
+
+    def __init__(
+        self, name: str, shape: Sequence[int], spacing: Sequence[float] | None, views: tuple[str, str, str]
+    ) -> None:
+        self.name, self.shape, self.views = name, tuple(shape), views
+        self.spacing = None if spacing is None else tuple(spacing)
+        grid = f"{_shape(shape)} voxels" + ("" if spacing is None else f" of {_lengths(spacing)} mm")
+        choices = ", ".join(f"{axis}: {shape[axis]} {view} slices" for axis, view in enumerate(views))
+        super().__init__(
+            f"{name} has {grid}, which does not tell along which axis its slices were taken; name it ({choices})."
+        )
+
+
 class UnknownAxis(ImageRefused):
     """A slicing axis that the image does not have."""
 
@@ -230,6 +251,10 @@ class MissingExtra(Unavailable):
 
 def _shape(shape: Sequence[int]) -> str:
     return "x".join(str(length) for length in shape)
+
+
+def _lengths(lengths: Sequence[float]) -> str:
+    return "x".join(f"{length:.3g}" for length in lengths)
 
 
 def _listed(values: Sequence[int]) -> str:

@@ -64,6 +64,16 @@ class NotInAnothersName(Forbidden):
         super().__init__(f"Only a manager of the project may act in the name of {name[:100]!r}.")
 
 
+class SignedByAnother(Forbidden):
+    """A decision was to be signed with another name than that of the account that takes it."""
+
+    code = "signed-by-another"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"A decision is signed by who takes it, not with another name ({name[:100]!r}).")
+
+
 class CrossSiteRequest(Forbidden):
     """A page of another site sent the request in the name of who is signed in here."""
 

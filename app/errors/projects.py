@@ -122,6 +122,26 @@ class VolumeExists(Conflict):
         super().__init__(f"Patient {patient!r} has another volume {name!r} already.")
 
 
+class VolumeCutAlready(Conflict):
+    """The same file is there, cut into slices along another axis: what was drawn on them would lie wrong."""
+
+    code = "volume-cut-already"
+
+    def __init__(self, patient: str, name: str, axis: int) -> None:
+        self.patient, self.name, self.axis = patient, name, axis
+        super().__init__(f"Volume {name!r} of patient {patient!r} is there already, cut along axis {axis}.")
+
+
+class PackNotRebuilt(Conflict):
+    """The slices of a volume cannot be made anew from what is kept of it."""
+
+    code = "pack-not-rebuilt"
+
+    def __init__(self, patient: str, name: str, reason: str) -> None:
+        self.patient, self.name, self.reason = patient, name, reason
+        super().__init__(f"The slices of volume {name!r} of patient {patient!r} cannot be made anew: {reason}.")
+
+
 class GroundTruthExists(Conflict):
     """Another ground truth of this kind is stored for the volume."""
 
@@ -140,3 +160,13 @@ class GroundTruthMissing(Conflict):
     def __init__(self, volume: str, kind: str) -> None:
         self.volume, self.kind = volume, kind
         super().__init__(f"Volume {volume!r} has no {kind} ground truth.")
+
+
+class CursorRefused(InvalidInput):
+    """A cursor that no page of this list gave."""
+
+    code = "cursor-refused"
+
+    def __init__(self, cursor: str) -> None:
+        self.cursor = cursor
+        super().__init__("The cursor is none of this list; take `next_cursor` of the page before, as it stands.")

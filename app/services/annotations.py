@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, undefer
 
-from app.db.models import Annotation, AnnotationVersion, Draft, Project, Review, Slice, Volume
+from app.db.models import Annotation, AnnotationVersion, Draft, Project, Review, Slice, Volume, new_id
 from app.db.session import database_now
 from app.errors import (
     AnnotationStale,
@@ -26,6 +25,7 @@ from app.errors import (
 from app.names import UNLABELLED, AnnotationKind, Purpose, Supervision, Verdict, WebhookEvent
 from app.services import assignments, rounds
 from app.services.lookup import find_row
+from app.services.paging import ALL, Listed, Span, list_rows
 from app.services.projects import class_values
 from app.services.webhooks import announce
 from app.storage.blobs import BlobStore
@@ -73,11 +73,11 @@ def submit_annotation(
     # The slice's row is locked: of two submissions at once the second finds the first's version and is stale. Rows
     # that refer to the slice may be added meanwhile (key_share): a lease is being taken, perhaps.
     session.execute(select(Slice.id).where(Slice.id == slice_.id).with_for_update(key_share=True))
-    annotation = session.scalar(select(Annotation).where(Annotation.slice_id == slice_.id))
+    annotation = find_annotation(session, slice_)
     blind = slice_.id in assignments.blind_slices(session, project, [slice_.id])
     _check_turn(session, slice_, submission, blind)
     seat = assignments.find_seat(session, project, slice_.id, submission.author, submission.purpose)
-    base = visible_version(session, project, slice_, submission.author)
+    base = _base(session, annotation, slice_, submission.author, blind)
     current = NO_VERSION if base is None else str(base.id)
     if submission.expected_version != current:
         raise AnnotationStale(current)
@@ -95,10 +95,8 @@ def submit_annotation(
 
 def visible_version(session: Session, project: Project, slice_: Slice, person: str) -> AnnotationVersion | None:
     """The version that this person sees as the current one: their own while the slice is read blind."""
-    if assignments.blind_slices(session, project, [slice_.id]):
-        return assignments.latest_reading(session, slice_.id, person)
-    annotation = find_annotation(session, slice_)
-    return None if annotation is None else session.get_one(AnnotationVersion, annotation.head_id)
+    blind = bool(assignments.blind_slices(session, project, [slice_.id]))
+    return _base(session, None if blind else find_annotation(session, slice_), slice_, person, blind)
 
 
 def find_annotation(session: Session, slice_: Slice) -> Annotation | None:
@@ -144,18 +142,17 @@ def find_visible_version(session: Session, reference: str, person: str) -> Annot
     return version
 
 
-def list_versions(session: Session, slice_: Slice, person: str) -> list[AnnotationVersion]:
+def list_versions(session: Session, slice_: Slice, person: str, span: Span = ALL) -> Listed[AnnotationVersion]:
     """All versions of a slice's annotation that this person may see, the oldest first."""
     project = session.get_one(Project, slice_.project_id)
     query = (
         select(AnnotationVersion)
         .join(Annotation, Annotation.id == AnnotationVersion.annotation_id)
         .where(Annotation.slice_id == slice_.id)
-        .order_by(AnnotationVersion.number)
     )
     if assignments.blind_slices(session, project, [slice_.id]):
         query = query.where(AnnotationVersion.author == person)
-    return list(session.scalars(query))
+    return list_rows(session, query, [AnnotationVersion.number], span)
 
 
 def read_mask_body(session: Session, blobs: BlobStore, version_id: uuid.UUID) -> bytes:
@@ -183,12 +180,6 @@ def current_versions(session: Session, volume: Volume) -> dict[int, AnnotationVe
     return {index: version for index, version in rows}  # noqa: C416 - rows are Row objects, not pairs
 
 
-def volume_tag(session: Session, volume: Volume) -> str:
-    """The tag of a volume's annotations as a whole: it changes with every version of every slice."""
-    heads = ",".join(str(version.id) for version in current_versions(session, volume).values())
-    return hashlib.sha256(heads.encode()).hexdigest()[:32] if heads else NO_VERSION
-
-
 def plain_mask(body: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """The (H, W) mask in a body of one byte a pixel; raises MaskLengthWrong."""
     import numpy as np
@@ -198,17 +189,12 @@ def plain_mask(body: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
     return np.frombuffer(body, dtype=np.uint8).reshape(shape)
 
 
-def labelled_planes(mask: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """(index, plane) of the planes of a (Z, H, W) mask in which anything is labelled."""
-    for index, plane in enumerate(mask):
-        if (plane != UNLABELLED).any():
-            yield index, plane
-
-
 def count_annotated(session: Session, project: Project) -> int:
     """How many slices of the project have an annotation."""
     return session.scalars(
-        select(func.count()).select_from(Annotation).where(Annotation.project_id == project.id)
+        select(func.count(Annotation.id))
+        .join(Slice, Slice.id == Annotation.slice_id)
+        .where(Annotation.project_id == project.id)
     ).one()
 
 
@@ -228,6 +214,14 @@ def check_mask(project: Project, mask: NDArray[np.uint8], kind: AnnotationKind, 
     check_mask_labelled(mask)
     if kind == AnnotationKind.FULL and (unlabelled := int((mask == UNLABELLED).sum())):
         raise MaskIncomplete(unlabelled)
+
+
+def _base(
+    session: Session, annotation: Annotation | None, slice_: Slice, person: str, blind: bool
+) -> AnnotationVersion | None:
+    if blind:
+        return assignments.latest_reading(session, slice_.id, person)
+    return None if annotation is None else session.get_one(AnnotationVersion, annotation.head_id)
 
 
 def _check_turn(session: Session, slice_: Slice, submission: Submission, blind: bool) -> None:
@@ -253,18 +247,18 @@ def _append_version(
     keep_head: bool,
 ) -> AnnotationVersion:
     now = database_now(session)
-    number = 1
+    version_id, number = new_id(), 1
     if annotation is None:
-        annotation = Annotation(project_id=project.id, slice_id=slice_.id, head_id=uuid.UUID(int=0), updated_at=now)
+        annotation = Annotation(project_id=project.id, slice_id=slice_.id, head_id=version_id, updated_at=now)
         session.add(annotation)
         session.flush()
-        keep_head = False
     else:
         numbers = select(func.max(AnnotationVersion.number)).where(AnnotationVersion.annotation_id == annotation.id)
         number = session.scalars(numbers).one() + 1
     body = encode_mask(mask)
     small = len(body) <= _ROW_LIMIT_BYTES
     version = AnnotationVersion(
+        id=version_id,
         annotation_id=annotation.id,
         number=number,
         parent_id=None if base is None else base.id,
@@ -281,7 +275,6 @@ def _append_version(
         created_at=now,
     )
     session.add(version)
-    session.flush()
     if not keep_head or (base is not None and annotation.head_id == base.id):
         annotation.head_id = version.id
     annotation.updated_at = now

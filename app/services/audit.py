@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.models import AuditEvent, Project
-from app.errors import RecordNotFound
+from app.services.paging import ALL, Listed, Span, list_rows
 
 
 @dataclass(frozen=True)
@@ -23,12 +21,11 @@ class AuditFilter:
     object: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    newest_first: bool = False
 
 
-def list_events(
-    session: Session, project: Project, wanted: AuditFilter, after: str | None, limit: int
-) -> Sequence[AuditEvent]:
-    """At most `limit` rows of a project after the row with the id `after`, the oldest first."""
+def list_events(session: Session, project: Project, wanted: AuditFilter, span: Span = ALL) -> Listed[AuditEvent]:
+    """What was done in a project, the oldest first unless the newest are wanted first."""
     query = select(AuditEvent).where(AuditEvent.project_id == project.id)
     if wanted.actor is not None:
         query = query.where(AuditEvent.actor == wanted.actor)
@@ -40,9 +37,4 @@ def list_events(
         query = query.where(AuditEvent.at >= wanted.since)
     if wanted.until is not None:
         query = query.where(AuditEvent.at < wanted.until)
-    if after is not None:
-        try:
-            query = query.where(AuditEvent.id > uuid.UUID(after))
-        except ValueError:
-            raise RecordNotFound("cursor", after) from None
-    return session.scalars(query.order_by(AuditEvent.id).limit(limit)).all()
+    return list_rows(session, query, [AuditEvent.id], span, descending=wanted.newest_first)

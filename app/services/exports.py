@@ -17,13 +17,12 @@ from app.exports.archive import Archive
 from app.exports.records import ExportClass, ExportPlan, ExportVolume
 from app.exports.writers import WRITERS
 from app.names import UNLABELLED, ExportFormat, ExportPart, JobKind, Split
-from app.services.annotations import current_versions, read_mask_body
 from app.services.jobs import queue_job
 from app.services.snapshots import FrozenProject, FrozenVolume, read_snapshot
+from app.services.volume_annotations import lay_masks
 from app.services.volumes import volume_geometry, volume_pack
 from app.storage import planes
 from app.storage.blobs import CHUNK_BYTES, BlobStore, StoredBlob
-from app.storage.masks import decode_mask
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +65,7 @@ def build_export(
     of them. Memory: one volume's masks and, in formats that hold pixels, its pixels.
     """
     frozen = read_snapshot(blobs, snapshot)
-    plan = _plan(frozen, snapshot, format_, parts)
+    plan = _plan(frozen, snapshot, format_, parts, colour=_has_colour(session, frozen))
     writer, stems = WRITERS[format_](plan), _Stems()
     entries, left_out = [], []
     # Closed before its file in any case: a zip that is given up would write its end when it is collected.
@@ -94,27 +93,12 @@ def build_export(
         return blobs.put_stream(iter(lambda: file.read(CHUNK_BYTES), b""))
 
 
-def annotated_volume(session: Session, blobs: BlobStore, volume: Volume) -> NDArray[np.uint8]:
-    """The current annotations of a volume as one (Z, H, W) mask, 255 where nothing is labelled."""
-    versions = {index: version.id for index, version in current_versions(session, volume).items()}
-    return _laid(session, blobs, volume, versions)
-
-
 def predicted_volume(blobs: BlobStore, volume: Volume, mask_key: str) -> NDArray[np.uint8]:
     """A stored prediction as a (Z, H, W) mask."""
     import numpy as np
 
     content = zlib.decompress(blobs.get(mask_key), 31)
     return np.frombuffer(content, dtype=np.uint8).reshape(volume.depth, volume.height, volume.width)
-
-
-def _laid(session: Session, blobs: BlobStore, volume: Volume, versions: dict[int, uuid.UUID]) -> NDArray[np.uint8]:
-    import numpy as np
-
-    mask = np.full((volume.depth, volume.height, volume.width), UNLABELLED, dtype=np.uint8)
-    for index, version_id in versions.items():
-        mask[index] = decode_mask(read_mask_body(session, blobs, version_id), (volume.height, volume.width))
-    return mask
 
 
 def _masks(
@@ -129,7 +113,7 @@ def _masks(
     import numpy as np
 
     drawn = {int(index): uuid.UUID(each.version) for index, each in frozen.slices.items()}
-    annotated = _laid(session, blobs, volume, drawn) if drawn else None
+    annotated = lay_masks(session, blobs, volume, drawn) if drawn else None
     predicted = None if frozen.prediction is None else predicted_volume(blobs, volume, frozen.prediction.mask_key)
     masks: dict[ExportPart, NDArray[np.uint8]] = {}
     derived: dict[str, dict[str, str]] = {}
@@ -191,7 +175,14 @@ def _export_volume(
     )
 
 
-def _plan(frozen: FrozenProject, snapshot: Snapshot, format_: ExportFormat, parts: Sequence[ExportPart]) -> ExportPlan:
+def _has_colour(session: Session, frozen: FrozenProject) -> bool:
+    labelled = [uuid.UUID(each.id) for each in frozen.volumes if each.slices or each.prediction]
+    return any(session.get_one(Volume, volume).channels == 3 for volume in labelled)
+
+
+def _plan(
+    frozen: FrozenProject, snapshot: Snapshot, format_: ExportFormat, parts: Sequence[ExportPart], *, colour: bool
+) -> ExportPlan:
     classes = sorted(
         (
             ExportClass(int(each["value"]), str(each["name"]), _colour(str(each["color"])))
@@ -200,7 +191,7 @@ def _plan(frozen: FrozenProject, snapshot: Snapshot, format_: ExportFormat, part
         key=lambda each: each.value,
     )
     seal = f"{snapshot.id}/{format_}"
-    return ExportPlan(frozen.project, tuple(classes), tuple(parts), snapshot.created_at.isoformat(), seal)
+    return ExportPlan(frozen.project, tuple(classes), tuple(parts), snapshot.created_at.isoformat(), seal, colour)
 
 
 def _colour(text: str) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.orm import Session
 
 from app.db.models import Annotation, AnnotationVersion, Project, Slice
-from app.errors import OtherSlice
+from app.errors import OtherSlice, RecordNotFound
 from app.names import AnnotationKind
 from app.services.annotations import Submission, read_mask_body, submit_annotation
 from app.services.projects import class_values
@@ -31,10 +31,12 @@ class VersionDiff:
 def diff_versions(
     session: Session, blobs: BlobStore, version: AnnotationVersion, against: AnnotationVersion
 ) -> VersionDiff:
-    """Changed pixels and the Dice of each class; raises OtherSlice."""
-    if version.annotation_id != against.annotation_id:
-        raise OtherSlice(version.id, against.id)
+    """Changed pixels and the Dice of each class; raises OtherSlice, RecordNotFound for another project's version."""
     slice_, project = slice_of(session, version)
+    if version.annotation_id != against.annotation_id:
+        if slice_of(session, against)[1].id != project.id:  # whoever asks may not know that there is such a version
+            raise RecordNotFound("annotation version", against.id)
+        raise OtherSlice(version.id, against.id)
     first, second = (version_mask(session, blobs, slice_, each) for each in (version, against))
     values = class_values(project)
     return VersionDiff(int((first != second).sum()), {value: dice(first == value, second == value) for value in values})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import JSON, Column, String, Table, cast, select
+from sqlalchemy import JSON, Column, ColumnElement, String, Table, cast, select, true
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
@@ -15,10 +16,7 @@ from sqlalchemy.types import TypeEngine
 from app.db.models import Base
 from app.db.session import Database
 from app.errors import BlobDamaged, BlobNotFound
-from app.storage.blobs import BlobStore, StoredBlob, verify_blob
-
-ORPHAN_GRACE_S = 24 * 3600.0
-"""A blob younger than this may belong to a row that is about to be committed."""
+from app.storage.blobs import ORPHAN_GRACE_S, BlobStore, StoredBlob, verify_blob
 
 _KEY = re.compile(r"sha256/[0-9a-f]{2}/[0-9a-f]{64}")
 
@@ -42,9 +40,31 @@ def iterate_references(session: Session) -> Iterator[tuple[str, str]]:
         for column in table.columns:
             if _may_name_blobs(column):
                 named_by = f"{table.name}.{column.name}"
-                for text in _texts_with_keys(session, table, column):
+                for text in _texts_with_keys(session, table, column, true()):
                     for key in _KEY.findall(text):
                         yield key, named_by
+
+
+def references_in(session: Session, table: Table, condition: ColumnElement[bool]) -> Iterator[str]:
+    """Every key by which the rows of a table that fulfil a condition name a blob."""
+    for column in table.columns:
+        if _may_name_blobs(column):
+            for text in _texts_with_keys(session, table, column, condition):
+                yield from _KEY.findall(text)
+
+
+def remove_unnamed(database: Database, blobs: BlobStore, keys: Collection[str], since: datetime) -> list[StoredBlob]:
+    """Remove those of the blobs that no row names now, and give them back; one that was put since then stays."""
+    left = set(keys)
+    with database.reading() as session:
+        for key, _ in iterate_references(session):
+            left.discard(key)
+    removed = []
+    for blob in blobs.iterate() if left else ():
+        if blob.key in left and blob.modified_at <= since.timestamp():
+            blobs.delete(blob.key)
+            removed.append(blob)
+    return removed
 
 
 def find_orphans(database: Database, blobs: BlobStore, grace_s: float = ORPHAN_GRACE_S) -> list[StoredBlob]:
@@ -97,7 +117,9 @@ def _is_json(kind: TypeEngine[object]) -> bool:
     return isinstance(kind, JSON | JSONB)
 
 
-def _texts_with_keys(session: Session, table: Table, column: Column[object]) -> Iterator[str]:
+def _texts_with_keys(
+    session: Session, table: Table, column: Column[object], condition: ColumnElement[bool]
+) -> Iterator[str]:
     text = cast(column, String)
-    asked = select(text).select_from(table).where(text.contains("sha256/", autoescape=True))
+    asked = select(text).select_from(table).where(condition, text.contains("sha256/", autoescape=True))
     yield from session.scalars(asked.execution_options(yield_per=1000))

@@ -21,7 +21,7 @@ from app.datasets.records import (
     read_volume_image,
 )
 from app.db.models import Patient, Project
-from app.errors import ServerFolderRefused
+from app.errors import AxisUnclear, ServerFolderRefused
 from app.formats.deidentify import PROFILE, Deidentifier
 from app.names import AnnotationKind, Split
 from app.services.ground_truth import add_ground_truth
@@ -41,7 +41,10 @@ _OWN_SPLITS = frozenset({"acdc", "acdc-h5", "chaos", "davis", "mscmr"})
 
 @dataclass(frozen=True)
 class ImportOrder:
-    """What was asked for; `upload` or `path` says of what. `split` overrules any split, `mask_values` any table."""
+    """What was asked for; `upload` or `path` says of what. `split` overrules any split, `mask_values` any table.
+
+    `axis` is for all volumes, `axes` for some, by the names that they have in a report.
+    """
 
     upload: str | None = None
     path: str | None = None
@@ -49,6 +52,7 @@ class ImportOrder:
     split: str | None = None
     seed: int = 0
     axis: int | None = None
+    axes: Mapping[str, int] = field(default_factory=dict)
     mask_values: Mapping[int, int] | None = None
     untouched: bool = False
 
@@ -62,12 +66,16 @@ class ImportOrder:
 
 @dataclass
 class ImportReport:
-    """What came of it: volumes taken in, files and volumes refused or left out with reasons, and what to know."""
+    """What came of it: volumes taken in, files and volumes refused or left out with reasons, and what to know.
+
+    Those of `needs_axis` are not taken in either, until somebody says along which axis their slices were taken.
+    """
 
     dataset: str
     source: str
     volumes: list[dict[str, Any]] = field(default_factory=list)
     refused: list[dict[str, str]] = field(default_factory=list)
+    needs_axis: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[dict[str, str]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     deidentified: dict[str, Any] | None = None
@@ -80,6 +88,7 @@ class ImportReport:
             "counts": self.counts(),
             "volumes": self.volumes,
             "refused": self.refused,
+            "needs_axis": self.needs_axis,
             "left_out": self.left_out,
             "remarks": self.remarks,
             "deidentified": self.deidentified,
@@ -179,6 +188,22 @@ def record_source(
         "axis": row.axis,
         "ground_truth": [str(mask.kind) for mask in masks],
         "remarks": list(ingested.image.remarks),
+    }
+
+
+def name_in_report(volume: VolumeSource) -> str:
+    """What a volume is called where it is refused or needs an answer."""
+    return f"{volume.patient} {volume.name}"
+
+
+def axis_question(volume: VolumeSource, question: AxisUnclear) -> dict[str, Any]:
+    """The line of a volume that needs an axis: its grid, and what slices across each of its axes would show."""
+    return {
+        "name": name_in_report(volume),
+        "reason": str(question),
+        "shape": list(question.shape),
+        "spacing_mm": None if question.spacing is None else list(question.spacing),
+        "views": list(question.views),
     }
 
 

@@ -23,6 +23,7 @@ from app.errors import JobFinishedError, JobNotRetryable
 from app.names import QUEUE_OF, ROUND_STATE_DURING, JobKind, JobState, Queue, RoundState, WebhookEvent
 from app.outbox import note_queued
 from app.services.lookup import find_row
+from app.services.paging import ALL, Listed, Span, list_rows
 from app.services.webhooks import announce
 
 WAKE_DELAYS_S = (1, 2, 4, 8, 16, 32, 60)
@@ -57,9 +58,9 @@ def queue_job(
     return job
 
 
-def list_jobs(session: Session, project_id: uuid.UUID) -> list[Job]:
+def list_jobs(session: Session, project_id: uuid.UUID, span: Span = ALL) -> Listed[Job]:
     """All jobs of a project, the newest first."""
-    return list(session.scalars(select(Job).where(Job.project_id == project_id).order_by(Job.id.desc())))
+    return list_rows(session, select(Job).where(Job.project_id == project_id), [Job.id], span, descending=True)
 
 
 def find_job(session: Session, job_id: uuid.UUID | str) -> Job:

@@ -14,10 +14,12 @@ from app.db.models import (
     Account,
     Annotation,
     AnnotationVersion,
+    Deletion,
     Job,
     Lease,
     Membership,
     Model,
+    Patient,
     Project,
     Round,
     Slice,
@@ -29,23 +31,27 @@ from app.db.models import (
 )
 from app.errors import LastOwner, ProjectNotFound, RecordNotFound
 from app.names import Role
+from app.services.paging import ALL, Listed, Span, list_rows
 from app.services.people import Person
-from app.services.projects import find_project, list_projects
+from app.services.projects import find_project
 
 # Path parameter -> (what it is called in a refusal, the query for the project of the row with this id).
 # Whoever adds a route with a new kind of id adds it here; tests/test_access.py fails until then.
 BELONGS: dict[str, tuple[str, Callable[[uuid.UUID], Select[Any]]]] = {
     "volume": ("volume", lambda row: select(Volume.project_id).where(Volume.id == row)),
     "slice_": ("slice", lambda row: select(Slice.project_id).where(Slice.id == row)),
+    "patient": ("patient", lambda row: select(Patient.project_id).where(Patient.id == row)),
+    "deletion": ("deletion", lambda row: select(Deletion.project_id).where(Deletion.id == row)),
     "round_": ("round", lambda row: select(Round.project_id).where(Round.id == row)),
     "job": ("job", lambda row: select(Job.project_id).where(Job.id == row)),
-    "lease": ("lease", lambda row: select(Lease.project_id).where(Lease.id == row)),
+    "lease": ("lease", lambda row: select(Lease.project_id).join(Slice).where(Lease.id == row)),
     "model": ("model", lambda row: select(Model.project_id).where(Model.id == row)),
     "version": (
         "annotation version",
         lambda row: (
             select(Annotation.project_id)
             .join(AnnotationVersion, AnnotationVersion.annotation_id == Annotation.id)
+            .join(Slice, Slice.id == Annotation.slice_id)
             .where(AnnotationVersion.id == row)
         ),
     ),
@@ -69,9 +75,13 @@ def project_of(session: Session, parameter: str, reference: str) -> uuid.UUID:
         return find_project(session, reference).id
     what, query = BELONGS[parameter]
     try:
-        found: uuid.UUID | None = session.scalar(query(uuid.UUID(reference)))
+        owner = query(uuid.UUID(reference))
     except ValueError:
-        found = None
+        raise RecordNotFound(what, reference) from None
+    # A deletion is asked about also where it is the project that was deleted.
+    if parameter != "deletion":
+        owner = select(Project.id).where(Project.id == owner.scalar_subquery())
+    found: uuid.UUID | None = session.scalar(owner)
     if found is None:
         raise RecordNotFound(what, reference)
     return found
@@ -97,22 +107,19 @@ def holds_lease(session: Session, person: Person, reference: str) -> bool:
     return session.scalar(select(Lease.holder).where(Lease.id == uuid.UUID(reference))) == person.name
 
 
-def visible_projects(session: Session, person: Person) -> list[Project]:
+def visible_projects(session: Session, person: Person, span: Span = ALL) -> Listed[Project]:
     """The projects that the person may know of, the newest first."""
-    if person.administrator:
-        return list_projects(session)
-    mine = select(Membership.project_id).where(Membership.account_id == person.account_id)
-    return list(session.scalars(select(Project).where(Project.id.in_(mine)).order_by(Project.id.desc())))
+    query = select(Project)
+    if not person.administrator:
+        mine = select(Membership.project_id).where(Membership.account_id == person.account_id)
+        query = query.where(Project.id.in_(mine))
+    return list_rows(session, query, [Project.id], span, descending=True)
 
 
-def list_members(session: Session, project: Project) -> list[tuple[Account, Role]]:
+def list_members(session: Session, project: Project, span: Span = ALL) -> Listed[Membership]:
     """Everybody who has a role in the project, by name."""
-    rows = session.execute(
-        select(Account, Membership.role)
-        .join(Membership, Membership.account_id == Account.id)
-        .where(Membership.project_id == project.id)
-    ).all()
-    return sorted(((account, Role(role)) for account, role in rows), key=lambda row: row[0].name)
+    query = select(Membership).join(Account).where(Membership.project_id == project.id)
+    return list_rows(session, query, [Account.name], span)
 
 
 def set_member(session: Session, project: Project, account_id: uuid.UUID, role: Role) -> None:

@@ -18,6 +18,7 @@ from app.errors import ModelVersionIncomplete, NoEarlierModel, NoModelYet, Recor
 from app.names import ModelKind
 from app.protocols import load_protocol
 from app.services.lookup import find_row
+from app.services.paging import ALL, Listed, Span, list_rows
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class ModelVersion:
         return seen
 
 
-def list_models(session: Session, project: Project) -> list[Model]:
+def list_models(session: Session, project: Project, span: Span = ALL) -> Listed[Model]:
     """Every stored set of weights, encoders included, the oldest first."""
-    return list(session.scalars(select(Model).where(Model.project_id == project.id).order_by(Model.id)))
+    return list_rows(session, select(Model).where(Model.project_id == project.id), [Model.id], span)
 
 
 def find_model(session: Session, model_id: str) -> Model:
@@ -124,7 +125,7 @@ def roll_back(session: Session, project: Project, author: str) -> Promotion:
     return promote_version(session, project, earlier[-1].number, author)
 
 
-def list_promotions(session: Session, project: Project) -> list[Promotion]:
+def list_promotions(session: Session, project: Project, span: Span = ALL) -> Listed[Promotion]:
     """Who decided what and when, the newest first."""
     made = select(Promotion).where(Promotion.project_id == project.id)
-    return list(session.scalars(made.order_by(Promotion.id.desc())))
+    return list_rows(session, made, [Promotion.id], span, descending=True)

@@ -7,6 +7,7 @@ import re
 import secrets
 import threading
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -17,9 +18,18 @@ from sqlalchemy.orm import Session
 
 from app.db.models import Account, ApiToken, SignIn
 from app.db.session import database_now
-from app.errors import AccountRefused, LastOwner, NameTaken, NotInAnothersName, RecordNotFound
+from app.errors import (
+    AccountRefused,
+    LastOwner,
+    NameTaken,
+    NotInAnothersName,
+    RecordNotFound,
+    RoleMissing,
+    SignedByAnother,
+)
 from app.names import Role, Scope
 from app.services.lookup import find_row
+from app.services.paging import ALL, Listed, Span, list_rows
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -51,6 +61,17 @@ class Person:
     def covers(self, needed: Role) -> bool:
         """True when the person's role in this project reaches."""
         return self.role is not None and self.role.covers(needed)
+
+    def require(self, needed: Role) -> None:
+        """Raises RoleMissing unless the person's role in this project reaches."""
+        if not self.covers(needed):
+            raise RoleMissing(needed)
+
+    def signing_as(self, name: str | None) -> str:
+        """The name under a decision: one's own; where nobody has an account, any that is given."""
+        if self.account_id is not None and name not in (None, self.name):
+            raise SignedByAnother(str(name))
+        return name or self.name
 
     def acting_as(self, name: str | None) -> str:
         """The name that is signed with: one's own, or for a manager of the project the given one."""
@@ -85,9 +106,9 @@ def find_account(session: Session, reference: str) -> Account:
     return account or find_row(session, Account, "account", reference)
 
 
-def list_accounts(session: Session) -> list[Account]:
+def list_accounts(session: Session, span: Span = ALL) -> Listed[Account]:
     """All accounts by name."""
-    return sorted(session.scalars(select(Account)), key=lambda account: account.name)
+    return list_rows(session, select(Account), [Account.name], span)
 
 
 def change_account(
@@ -168,9 +189,15 @@ def create_token(session: Session, account: Account, name: str, scope: Scope, da
     return token, secret
 
 
-def list_tokens(session: Session, account_id: uuid.UUID | None) -> list[ApiToken]:
+def account_names(session: Session, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """Account id -> name."""
+    rows = session.execute(select(Account.id, Account.name).where(Account.id.in_(ids)))
+    return {row[0]: row[1] for row in rows}
+
+
+def list_tokens(session: Session, account_id: uuid.UUID | None, span: Span = ALL) -> Listed[ApiToken]:
     """An account's tokens by name, expired ones among them."""
-    return list(session.scalars(select(ApiToken).where(ApiToken.account_id == account_id).order_by(ApiToken.name)))
+    return list_rows(session, select(ApiToken).where(ApiToken.account_id == account_id), [ApiToken.name], span)
 
 
 def revoke_token(session: Session, account_id: uuid.UUID | None, reference: str) -> None:
@@ -199,6 +226,11 @@ def person_of_token(session: Session, secret: str) -> Person | None:
         .where(ApiToken.token_hash == _digest(secret))
     ).one_or_none()
     return None if row is None else _person(session, row[0], row[1], Scope(row[2]))
+
+
+def person_of_account(account: Account) -> Person:
+    """The holder of an account, who has just signed in."""
+    return Person(account.name, account.id, account.administrator, Scope.ADMIN)
 
 
 def count_accounts(session: Session) -> int:

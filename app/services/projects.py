@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db.models import Patient, Project, Slice, Volume
+from app.db.session import WITH_DELETED
 from app.errors import (
     BudgetRefused,
     LabelSchemaRefused,
@@ -77,7 +78,10 @@ def create_project(session: Session, draft: ProjectDraft) -> Project:
     _check_budgets(draft.budgets)
     strategy_settings = check_strategy_settings(draft.strategy, draft.strategy_settings)
     protocol = resolve_protocol(draft.preset, draft.overrides)
-    if session.scalar(select(Project.id).where(Project.slug == draft.slug)) is not None:
+    if (
+        session.scalar(select(Project.id).where(Project.slug == draft.slug).execution_options(**WITH_DELETED))
+        is not None
+    ):
         raise ProjectExists(draft.slug)
     project = Project(
         slug=draft.slug,
@@ -109,11 +113,6 @@ def find_project(session: Session, reference: str) -> Project:
     if project is None:
         raise ProjectNotFound(reference)
     return project
-
-
-def list_projects(session: Session) -> list[Project]:
-    """All projects, the newest first."""
-    return list(session.scalars(select(Project).order_by(Project.id.desc())))
 
 
 def class_values(project: Project) -> list[int]:

@@ -14,6 +14,7 @@ from app.names import AnnotationKind, Purpose, Verdict
 from app.services import assignments
 from app.services.annotations import Submission, submit_annotation
 from app.services.history import slice_of, version_mask
+from app.services.paging import ALL, Listed, Span, list_rows
 from app.storage.blobs import BlobStore
 
 
@@ -37,10 +38,11 @@ def review_version(session: Session, version: AnnotationVersion, opinion: Opinio
     slice_, project = slice_of(session, version)
     session.execute(select(Slice.id).where(Slice.id == slice_.id).with_for_update(key_share=True))
     annotation = session.get_one(Annotation, version.annotation_id, populate_existing=True)
-    if annotation.head_id != version.id:
-        raise VersionSuperseded(version.id, annotation.head_id)
+    # First: the refusal after it names the current version, which may be another reader's.
     if assignments.blind_slices(session, project, [slice_.id]):
         raise ReadingsIncomplete(slice_.id)
+    if annotation.head_id != version.id:
+        raise VersionSuperseded(version.id, annotation.head_id)
     _refuse_own(session, annotation, opinion.reviewer)
     seat = assignments.find_seat(session, project, slice_.id, opinion.reviewer, Purpose.REVIEW)
     review = record_review(session, version, opinion)
@@ -67,17 +69,15 @@ def record_review(session: Session, version: AnnotationVersion, opinion: Opinion
     return review
 
 
-def list_reviews(session: Session, slice_: Slice) -> list[Review]:
+def list_reviews(session: Session, slice_: Slice, span: Span = ALL) -> Listed[Review]:
     """What was said of the versions of a slice, the oldest first."""
-    return list(
-        session.scalars(
-            select(Review)
-            .join(AnnotationVersion, Review.version_id == AnnotationVersion.id)
-            .join(Annotation, AnnotationVersion.annotation_id == Annotation.id)
-            .where(Annotation.slice_id == slice_.id)
-            .order_by(Review.id)
-        )
+    query = (
+        select(Review)
+        .join(AnnotationVersion, Review.version_id == AnnotationVersion.id)
+        .join(Annotation, AnnotationVersion.annotation_id == Annotation.id)
+        .where(Annotation.slice_id == slice_.id)
     )
+    return list_rows(session, query, [Review.id], span)
 
 
 def choose_reading(

@@ -32,6 +32,7 @@ from app.errors import BudgetRefused, NothingLeft, RoundOpen, RoundStateConflict
 from app.names import STRATEGIES, AnnotationKind, JobKind, ModelKind, Need, RoundState, Split, WebhookEvent
 from app.services.jobs import queue_job
 from app.services.lookup import find_row
+from app.services.paging import ALL, Listed, Span, list_rows
 from app.services.webhooks import announce
 
 _MANY = 256
@@ -125,14 +126,15 @@ def find_round(session: Session, reference: str) -> Round:
     return find_row(session, Round, "round", reference)
 
 
-def list_rounds(session: Session, project: Project) -> list[Round]:
+def list_rounds(session: Session, project: Project, span: Span = ALL) -> Listed[Round]:
     """All rounds of the project in their order."""
-    return list(session.scalars(select(Round).where(Round.project_id == project.id).order_by(Round.number)))
+    return list_rows(session, select(Round).where(Round.project_id == project.id), [Round.number], span)
 
 
-def list_picks(session: Session, round_: Round) -> list[Pick]:
+def list_picks(session: Session, round_: Round, span: Span = ALL) -> Listed[Pick]:
     """The picks of a round in pick order."""
-    return list(session.scalars(select(Pick).where(Pick.round_id == round_.id).order_by(Pick.order)))
+    shown = select(Pick).join(Slice, Slice.id == Pick.slice_id).where(Pick.round_id == round_.id)
+    return list_rows(session, shown, [Pick.order], span)
 
 
 def list_pool(session: Session, project: Project) -> list[PoolSlice]:
@@ -215,8 +217,8 @@ def close_annotation(session: Session, round_id: uuid.UUID) -> None:
 
     Where every slice was excluded there is nothing to learn from: the round closes, the next one makes up for it.
     """
-    still_open = select(Assignment.id).where(Assignment.round_id == round_id, ~Assignment.done).limit(_MANY)
-    if len(session.scalars(still_open).all()) == _MANY:
+    still_open = select(Assignment.id).where(Assignment.round_id == round_id, ~Assignment.done)
+    if session.scalar(still_open.offset(_MANY - 1).limit(1)) is not None:
         return
     # Locked before counting: of two people who submit the last two slices at once, the second must see the first's.
     round_ = session.scalars(

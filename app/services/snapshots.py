@@ -19,6 +19,7 @@ from app.db.session import database_now
 from app.errors import NothingToExport
 from app.services.annotations import current_versions
 from app.services.lookup import find_row
+from app.services.paging import ALL, Listed, Span, list_rows
 from app.services.predictions import latest_prediction
 from app.services.rounds import list_members
 from app.services.volumes import list_volumes
@@ -114,9 +115,10 @@ def find_snapshot(session: Session, reference: str | uuid.UUID) -> Snapshot:
     return find_row(session, Snapshot, "snapshot", reference)
 
 
-def list_snapshots(session: Session, project: Project) -> list[Snapshot]:
+def list_snapshots(session: Session, project: Project, span: Span = ALL) -> Listed[Snapshot]:
     """All snapshots of a project, the newest first."""
-    return list(session.scalars(select(Snapshot).where(Snapshot.project_id == project.id).order_by(Snapshot.id.desc())))
+    query = select(Snapshot).where(Snapshot.project_id == project.id)
+    return list_rows(session, query, [Snapshot.id], span, descending=True)
 
 
 def _freeze(session: Session, volume: Any) -> FrozenVolume | None:

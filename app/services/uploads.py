@@ -31,7 +31,7 @@ def begin_upload(
 ) -> Upload:
     """A new upload; complete at once where its content is stored already. Raises `UploadRefused`."""
     plain = PurePath(name.replace("\\", "/")).name
-    if not plain or not plain.isprintable() or len(plain) > 200:
+    if plain in ("", "..") or not plain.isprintable() or len(plain) > 200:
         raise UploadRefused(name, "its name must have 1 to 200 printable characters")
     if not 0 < size_bytes <= MOST_BYTES:
         raise UploadRefused(plain, f"it must have 1 to {MOST_BYTES} bytes")

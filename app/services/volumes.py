@@ -15,12 +15,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.models import Patient, Project, Slice, Volume
-from app.errors import PatientSplitConflict, ProjectSettingRefused, VolumeExists
+from app.db.session import WITH_DELETED
+from app.errors import PatientSplitConflict, ProjectSettingRefused, StillDeleted, VolumeCutAlready, VolumeExists
 from app.formats.image import Geometry, Image3D
 from app.formats.nifti import load_nifti, read_nifti_mask
 from app.formats.voxels import to_image
 from app.names import UNLABELLED, AnnotationKind, Split
 from app.services.lookup import find_row
+from app.services.paging import ALL, Listed, Span, list_rows
 from app.storage.blobs import CHUNK_BYTES, BlobStore, blob_digest
 from app.storage.masks import check_mask_values, encode_mask
 from app.storage.planes import PlanePack, display_window, store_planes
@@ -124,10 +126,15 @@ def record_volume(session: Session, project: Project, draft: VolumeDraft, ingest
         if not 1 <= len(value.strip()) <= 200 or not value.isprintable():
             raise ProjectSettingRefused(what, "1 to 200 printable characters", value)
     patient = _patient(session, project, draft)
-    present = session.scalar(select(Volume).where(Volume.patient_id == patient.id, Volume.name == draft.name))
+    named = select(Volume).where(Volume.patient_id == patient.id, Volume.name == draft.name)
+    present = session.scalar(named.execution_options(**WITH_DELETED))
     if present is not None:
+        if present.deletion_id is not None:
+            raise StillDeleted("volume", draft.name)
         if present.original_key != ingested.original_key:
             raise VolumeExists(draft.patient, draft.name)
+        if present.axis != ingested.image.geometry.axis:
+            raise VolumeCutAlready(draft.patient, draft.name, present.axis)
         return present
     image, pack = ingested.image, ingested.pack
     volume = Volume(
@@ -186,12 +193,12 @@ def volume_pack(volume: Volume) -> PlanePack:
     )
 
 
-def list_volumes(session: Session, project: Project, split: Split | None = None) -> list[Volume]:
+def list_volumes(session: Session, project: Project, split: Split | None = None, span: Span = ALL) -> Listed[Volume]:
     """The project's volumes by patient code and name."""
-    query = select(Volume).join(Patient).where(Volume.project_id == project.id)
+    query = select(Volume).join(Patient).where(Patient.project_id == project.id)
     if split is not None:
         query = query.where(Patient.split == split)
-    return sorted(session.scalars(query), key=lambda volume: (volume.patient.code, volume.name))
+    return list_rows(session, query, [Patient.code, Volume.name], span)
 
 
 def find_volume(session: Session, reference: str) -> Volume:
@@ -199,26 +206,34 @@ def find_volume(session: Session, reference: str) -> Volume:
     return find_row(session, Volume, "volume", reference)
 
 
+def find_patient(session: Session, reference: str) -> Patient:
+    """The patient with this id; raises RecordNotFound."""
+    return find_row(session, Patient, "patient", reference)
+
+
 def find_slice(session: Session, reference: str) -> Slice:
     """The slice with this id; raises RecordNotFound."""
     return find_row(session, Slice, "slice", reference)
 
 
-def list_slices(session: Session, volume: Volume) -> list[Slice]:
+def list_slices(session: Session, volume: Volume, span: Span = ALL) -> Listed[Slice]:
     """The slices of a volume by index."""
-    return list(session.scalars(select(Slice).where(Slice.volume_id == volume.id).order_by(Slice.index)))
+    return list_rows(session, select(Slice).where(Slice.volume_id == volume.id), [Slice.index], span)
 
 
 def _patient(session: Session, project: Project, draft: VolumeDraft) -> Patient:
     # The project's row is locked so that two uploads for a new patient do not both make it.
     session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
-    patient = session.scalar(select(Patient).where(Patient.project_id == project.id, Patient.code == draft.patient))
+    named = select(Patient).where(Patient.project_id == project.id, Patient.code == draft.patient)
+    patient = session.scalar(named.execution_options(**WITH_DELETED))
     if patient is None:
         patient = Patient(
             project_id=project.id, code=draft.patient, split=draft.split, attributes=dict(draft.attributes)
         )
         session.add(patient)
         session.flush()
+    elif patient.deletion_id is not None:
+        raise StillDeleted("patient", draft.patient)
     elif patient.split != draft.split:
         raise PatientSplitConflict(draft.patient, patient.split, draft.split)
     return patient

@@ -30,6 +30,7 @@ from app.db.session import database_now
 from app.errors import WebhookRefused
 from app.names import DeliveryState, WebhookEvent
 from app.services.lookup import find_row
+from app.services.paging import ALL, Listed, Span, list_rows
 
 ATTEMPTS = 7
 RETRY_FACTOR = 6
@@ -83,9 +84,9 @@ def change_webhook(
     return hook
 
 
-def list_webhooks(session: Session, project: Project) -> list[Webhook]:
+def list_webhooks(session: Session, project: Project, span: Span = ALL) -> Listed[Webhook]:
     """All webhooks of a project, the oldest first."""
-    return list(session.scalars(select(Webhook).where(Webhook.project_id == project.id).order_by(Webhook.id)))
+    return list_rows(session, select(Webhook).where(Webhook.project_id == project.id), [Webhook.id], span)
 
 
 def find_webhook(session: Session, reference: str) -> Webhook:
@@ -98,10 +99,10 @@ def find_delivery(session: Session, reference: str) -> WebhookDelivery:
     return find_row(session, WebhookDelivery, "delivery", reference)
 
 
-def list_deliveries(session: Session, hook: Webhook, limit: int) -> list[WebhookDelivery]:
-    """The newest deliveries of a webhook, the newest first."""
-    newest = select(WebhookDelivery).where(WebhookDelivery.webhook_id == hook.id).order_by(WebhookDelivery.id.desc())
-    return list(session.scalars(newest.limit(limit)))
+def list_deliveries(session: Session, hook: Webhook, span: Span = ALL) -> Listed[WebhookDelivery]:
+    """The deliveries of a webhook, the newest first."""
+    query = select(WebhookDelivery).where(WebhookDelivery.webhook_id == hook.id)
+    return list_rows(session, query, [WebhookDelivery.id], span, descending=True)
 
 
 def announce(session: Session, project_id: uuid.UUID, event: WebhookEvent, facts: dict[str, Any]) -> None:

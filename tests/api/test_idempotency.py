@@ -12,7 +12,8 @@ from fastapi.routing import APIRoute
 from sqlalchemy import func, select, update
 
 from app.api.idempotency import CreatingRoute
-from app.db.models import Annotation, AnnotationVersion, IdempotentAnswer, Project
+from app.api.schemas import unkept_fields
+from app.db.models import Annotation, AnnotationVersion, IdempotentAnswer, Project, Webhook
 from app.main import create_app
 from app.outbox import SilentBell, unit_of_work
 from app.settings import Settings
@@ -20,7 +21,9 @@ from tests.api.conftest import Service
 from tests.services.desk import Desk, drawn
 
 EXEMPT = {
-    "/v1/auth/login",  # an attempt is counted each time
+    "/v1/auth/login",
+    "/v1/auth/provider/begin",
+    "/v1/auth/provider/complete",  # an attempt is counted each time
     "/v1/auth/logout",
     "/v1/me/password",
     "/v1/tokens",  # the answer is a secret, which nothing keeps
@@ -71,14 +74,43 @@ def test_a_refused_request_may_be_sent_again_under_its_key(service: Service) -> 
     assert service.http.post("/v1/projects", json=DRAFT, headers=bad).json()["code"] == "idempotency-key-refused"
 
 
-def test_a_key_is_its_owners_alone_and_kept_for_a_day(service: Service) -> None:
-    anna, bert = KEY | {"Authorization": "Bearer anna"}, KEY | {"Authorization": "Bearer bert"}
-    assert service.http.post("/v1/projects", json=DRAFT, headers=anna).status_code == 201
-    assert service.http.post("/v1/projects", json=DRAFT, headers=bert).status_code == 409, "not handed anna's answer"
+def test_a_secret_is_shown_once_and_kept_in_no_answer(service: Service, desk: Desk) -> None:
+    asked = {"url": "https://8.8.8.8/", "events": ["round.closed"]}
+    path = f"/v1/projects/{desk.project_id}/webhooks"
+    first, again = (service.http.post(path, json=asked, headers=KEY) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 201), first.text
+    secret = first.json()["secret"]
+    assert len(secret) > 20
+    assert again.json() == first.json() | {"secret": None}
+    assert again.headers["idempotency-replayed"] == "true"
+    assert count(service, Webhook) == 1
+    with service.database.reading() as session:
+        kept = session.scalars(select(IdempotentAnswer)).one()
+        assert secret not in kept.body.decode() + str(kept.headers) + kept.fingerprint
+
+
+def test_every_answer_with_a_secret_says_which_field_it_is(tmp_path: Path) -> None:
+    app = create_app(Settings(home=tmp_path, database_url="", broker_url=""))
+    app.state.house.database.dispose()
+    secrets: dict[str, frozenset[str]] = {}
+    for route in _all_routes(app.routes):
+        if (
+            isinstance(route, CreatingRoute)
+            and "POST" in route.methods
+            and hasattr(route.response_model, "model_fields")
+        ):
+            found = {"secret", "token", "password", "key"} & set(route.response_model.model_fields)
+            assert found <= unkept_fields(route.response_model), route.path
+            secrets[route.path] = unkept_fields(route.response_model)
+    assert secrets["/v1/projects/{project}/webhooks"] == {"secret"}
+
+
+def test_an_answer_is_kept_for_a_day(service: Service) -> None:
+    assert service.http.post("/v1/projects", json=DRAFT, headers=KEY).status_code == 201
     with unit_of_work(service.database, SilentBell()) as session:
         old = session.scalars(select(IdempotentAnswer.created_at)).one()
         session.execute(update(IdempotentAnswer).values(created_at=old.replace(year=old.year - 1)))
-    assert service.http.post("/v1/projects", json=DRAFT, headers=anna).status_code == 409, "forgotten after a day"
+    assert service.http.post("/v1/projects", json=DRAFT, headers=KEY).status_code == 409, "forgotten after a day"
 
 
 def test_of_many_at_once_one_is_done(service: Service) -> None:

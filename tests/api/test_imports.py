@@ -200,6 +200,37 @@ def test_a_single_file_is_imported_along_the_axis_asked_for(send: Any, name: str
 
 
 @on_sqlite
+def test_a_volume_that_tells_no_axis_waits_until_one_is_said_for_it(service: Service, send: Any) -> None:
+    cube = Geometry((6, 5, 4), 2, ((0, 0, 1, 0), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 0, 1)), (1.0, 1.0, 1.0))
+    files = {
+        **{f"a/{name}.nii": write_nifti(STACK, cube, compress=False) for name in ("cube", "head")},
+        "a/cube_seg.nii": write_nifti(MASK, cube, compress=False),
+        "a/thick.nii": write_nifti(STACK, GEOMETRY, compress=False),
+    }
+    report = send("scans.zip", zipped(files), split="train")
+    assert [line["name"] for line in report["volumes"]] == ["thick"]
+    assert report["refused"] == []
+    waiting = {line["name"]: line for line in report["needs_axis"]}
+    assert set(waiting) == {"cube cube", "head head"}
+    assert waiting["cube cube"]["views"] == ["coronal", "axial", "sagittal"]
+    assert (waiting["cube cube"]["shape"], waiting["cube cube"]["spacing_mm"]) == ([6, 5, 4], [1.0, 1.0, 1.0])
+    answered = send("scans.zip", zipped(files), split="train", axes={"cube cube": 1})
+    lines = {line["name"]: line for line in answered["volumes"]}
+    assert {name: (line["axis"], line["slices"]) for name, line in lines.items()} == {"cube": (1, 5), "thick": (2, 4)}
+    assert lines["cube"]["ground_truth"] == ["full"]
+    assert [line["name"] for line in answered["needs_axis"]] == ["head head"]
+    # An axis for all does not turn what is there already, whose masks and annotations lie as it was cut.
+    turned = send("scans.zip", zipped(files), split="train", axis=0)
+    assert [line["name"] for line in turned["volumes"]] == ["head"]
+    assert {line["reason"].split(",")[-1] for line in turned["refused"]} == {" cut along axis 1.", " cut along axis 2."}
+    path = "/v1/projects/scans/volumes"
+    files_ = {"image": ("other.nii", write_nifti(STACK, cube, compress=False))}
+    refused = service.refusal("POST", path, data={"patient": "p", "name": "v"}, files=files_)
+    assert refused == (422, "axis-unclear")
+    assert service.refusal("POST", "/v1/projects/scans/imports", json={"path": "x", "axes": {"a b": 3}})[0] == 422
+
+
+@on_sqlite
 def test_what_holds_no_image_at_all_fails_with_every_name(service: Service, project: str) -> None:
     upload = upload_parts(service, project, "x.zip", zipped({"a.txt": b"x", "b.docx": b"x"}))
     job = service.client.post(f"/v1/projects/{project}/imports", {"upload": upload["id"]})

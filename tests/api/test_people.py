@@ -194,11 +194,37 @@ def test_a_token_does_no_more_than_its_scope(ward: Ward) -> None:
 
 
 @on_sqlite
+def test_a_key_belongs_to_the_account_whichever_token_it_comes_with(ward: Ward) -> None:
+    with unit_of_work(ward.database, SilentBell()) as session:
+        again = people.create_token(session, people.find_account(session, "manager"), "new", Scope.MANAGE, 1)[1]
+    ward.tokens["manager again"] = again
+    key = {"Idempotency-Key": "night-1"}
+    asked = [
+        ward.ask(who, "POST", f"/v1/jobs/{ward.job}/cancel", headers=key)
+        for who in ("manager", "manager again", "owner")
+    ]
+    assert [answer.status_code for answer in asked] == [202, 202, 409]  # another's key: asked anew, and it is cancelled
+    assert [answer.headers.get("idempotency-replayed") for answer in asked] == [None, "true", None]
+    assert asked[0].content == asked[1].content
+
+
+@on_sqlite
 def test_only_a_manager_acts_in_anothers_name(ward: Ward) -> None:
     path = "/v1/projects/hearts/leases"
     assert _code(ward.ask("annotator", "POST", path, json={"annotator": "anna"})) == "not-in-anothers-name"
     for who, body in (("annotator", {}), ("annotator", {"annotator": "annotator"}), ("manager", {"annotator": "anna"})):
         assert ward.ask(who, "POST", path, json=body).status_code == 204, who
+
+
+@on_sqlite
+def test_a_decision_is_signed_by_who_takes_it(ward: Ward) -> None:
+    path = "/v1/projects/hearts/promotions"
+    refused = ward.ask("manager", "POST", path, json={"version": None, "author": "owner"})
+    assert (refused.status_code, _code(refused)) == (403, "signed-by-another")
+    assert _code(ward.ask("admin", "POST", "/v1/projects/hearts/rollback", json={"author": "x"})) == "signed-by-another"
+    for author in (None, "manager"):
+        made = ward.ask("manager", "POST", path, json={"version": None, "author": author})
+        assert (made.status_code, made.json()["author"]) == (201, "manager")
 
 
 def test_members_come_and_go_and_an_owner_stays(ward: Ward) -> None:

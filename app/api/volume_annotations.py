@@ -1,0 +1,107 @@
+"""Routes of annotations by volume: a file that covers several slices, up and down."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+from sqlalchemy.orm import Session
+
+from app.api.deps import Body, Reading, TheHouse, ThePerson
+from app.api.masks import Annotator, IfMatch, plain_tag
+from app.api.schemas import SliceResultWire, VersionWire, VolumeAnnotated
+from app.api.volumes import parse_value_map
+from app.db.models import Project, Volume
+from app.errors import AnnotationPreconditionMissing, EmptyBody
+from app.formats.nifti import write_nifti
+from app.formats.nrrd import write_nrrd
+from app.formats.volume_masks import is_dicom, read_volume_mask
+from app.names import AnnotationKind, Role
+from app.outbox import unit_of_work
+from app.services import volume_annotations, volumes
+from app.services.volume_annotations import SliceResult, VolumeSubmission
+
+router = APIRouter(prefix="/v1", tags=["annotations"])
+
+
+@router.get("/volumes/{volume}/annotation", response_class=Response)
+def read_volume_annotation(
+    volume: str,
+    annotator: Annotator,
+    house: TheHouse,
+    session: Reading,
+    format: Literal["nifti", "nrrd"] = "nifti",  # noqa: A002 - the word of the URL
+) -> Response:
+    """The current masks of a volume's slices (one's own of those read blind) in the original geometry; 255: unlabelled.
+
+    A DICOM segmentation is written by an export.
+    """
+    found = volumes.find_volume(session, volume)
+    versions = volume_annotations.visible_versions(session, found, annotator)
+    masks = {index: version.id for index, version in versions.items()}
+    stack = volume_annotations.lay_masks(session, house.blobs, found, masks)
+    headers = {"ETag": f'"{volume_annotations.tag_of(versions)}"'}
+    geometry = volumes.volume_geometry(found)
+    if format == "nrrd":
+        return Response(write_nrrd(stack, geometry), media_type="application/octet-stream", headers=headers)
+    return Response(write_nifti(stack, geometry), media_type="application/gzip", headers=headers)
+
+
+@router.put("/volumes/{volume}/annotation")
+def submit_volume_annotation(
+    volume: str,
+    annotator: Annotator,
+    person: ThePerson,
+    house: TheHouse,
+    body: Body,
+    response: Response,
+    kind: AnnotationKind,
+    slices: Annotated[
+        list[int] | None, Query(description="Slices that the file speaks for; default: those with a labelled pixel.")
+    ] = None,
+    mask_values: Annotated[
+        str, Query(description='JSON object: value in the file, or segment number -> class, e.g. {"2": 1}.')
+    ] = "",
+    if_match: IfMatch = None,
+) -> VolumeAnnotated:
+    """Submit a NIfTI, an NRRD or a DICOM segmentation that covers several slices; the answer says what became of each.
+
+    Written are the slices that are leased to you, or are your own work and nobody's lease (for managers: any that
+    nobody else holds). A file that is wrong anywhere writes nothing. Pixels in no segment of a DICOM segmentation are
+    background in a full mask, and unlabelled in scribbles.
+    """
+    expected = plain_tag(if_match)
+    if expected is None:
+        raise AnnotationPreconditionMissing
+    if not body:
+        raise EmptyBody("a mask")
+    # Read before the transaction: on SQLite nobody else writes while one is open.
+    with house.database.reading() as session:
+        found, classes = _look_up(session, volume)
+        geometry = volumes.volume_geometry(found)
+    mask = read_volume_mask(body, geometry, classes, parse_value_map(mask_values))
+    fill = kind == AnnotationKind.FULL and is_dicom(body)
+    planes = volume_annotations.cover_planes(mask, slices, fill_background=fill)
+    asked = VolumeSubmission(kind, annotator, expected, anywhere=person.covers(Role.MANAGER))
+    with unit_of_work(house.database, house.dispatcher) as session:
+        found, _ = _look_up(session, volume)
+        results = volume_annotations.submit_volume(session, house.blobs, found, planes, asked)
+        tag = volume_annotations.tag_of(volume_annotations.visible_versions(session, found, annotator))
+        wires = {each.index: _result_wire(each) for each in results}
+    response.headers["ETag"] = f'"{tag}"'
+    return VolumeAnnotated(slices=wires)
+
+
+def _look_up(session: Session, reference: str) -> tuple[Volume, dict[int, str]]:
+    volume = volumes.find_volume(session, reference)
+    project = session.get_one(Project, volume.project_id)
+    return volume, {int(each["value"]): str(each["name"]) for each in project.label_schema}
+
+
+def _result_wire(result: SliceResult) -> SliceResultWire:
+    return SliceResultWire(
+        outcome=result.outcome,
+        version=None if result.version is None else VersionWire.model_validate(result.version),
+        code=None if result.refusal is None else result.refusal.code,
+        detail=None if result.refusal is None else str(result.refusal),
+    )

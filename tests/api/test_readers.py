@@ -1,0 +1,191 @@
+"""Several people on one project with accounts: what a blind reader is shown, and what a volume's mask writes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sqlalchemy import select
+
+from app.api.access import RULES
+from app.db.models import Job, Lease, Patient, Project, Volume
+from app.db.session import Database
+from app.embedded import running_service
+from app.formats.image import Geometry
+from app.formats.nifti import read_nifti, write_nifti
+from app.formats.nrrd import load_nrrd
+from app.names import JobKind, Purpose, Role, Scope
+from app.outbox import SilentBell, unit_of_work
+from app.services import members, people
+from app.services.jobs import queue_job
+from app.settings import Settings
+from tests.api.conftest import on_sqlite
+from tests.services.desk import SIDE, Desk, drawn
+
+GEOMETRY = Geometry((SIDE, SIDE, 4), 2, ((1.5, 0, 0, 0), (0, 1.5, 0, 0), (0, 0, 5, 0), (0, 0, 0, 1)), (5.0, 1.5, 1.5))
+
+
+@dataclass
+class Room:
+    """A desk behind a service with accounts, and a token for each person at it."""
+
+    desk: Desk
+    url: str = ""
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    def ask(self, who: str, method: str, path: str, **options: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.tokens[who]}"} | options.pop("headers", {})
+        return httpx.request(method, self.url + path, headers=headers, **options)
+
+    def put_volume(self, who: str, mask: NDArray[np.uint8], **options: Any) -> httpx.Response:
+        etag = self.ask(who, "GET", self.volume_path).headers["etag"]
+        content = write_nifti(mask, GEOMETRY)
+        parameters = {"kind": "full"} | options
+        return self.ask(who, "PUT", self.volume_path, params=parameters, content=content, headers={"If-Match": etag})
+
+    @property
+    def volume_path(self) -> str:
+        with self.desk.database.reading() as session:
+            return f"/v1/volumes/{session.scalars(select(Volume.id)).one()}/annotation"
+
+
+def open_room(database: Database, folder: Path, **settings: Any) -> Iterator[Room]:
+    room = Room(Desk.make(database, folder, **settings))
+    with unit_of_work(database, SilentBell()) as session:
+        roles = {"anna": Role.ANNOTATOR, "bert": Role.ANNOTATOR, "rita": Role.REVIEWER, "mary": Role.MANAGER}
+        for name, role in roles.items():
+            account = people.create_account(session, name, None)
+            _, room.tokens[name] = people.create_token(session, account, "test", Scope.ADMIN, 1)
+            members.set_member(session, session.get_one(Project, room.desk.project_id), account.id, role)
+    knobs = Settings(home=folder, port=0, database_url=database.url, sign_in="accounts")
+    with running_service(knobs, queues=()) as room.url:
+        yield room
+
+
+@pytest.fixture
+def blind(database: Database, tmp_path: Path) -> Iterator[Room]:
+    """Each of four slices goes to two readers."""
+    yield from open_room(database, tmp_path / "home", overlap=2)
+
+
+@pytest.fixture
+def room(database: Database, tmp_path: Path) -> Iterator[Room]:
+    """Each of four slices goes to one person."""
+    yield from open_room(database, tmp_path / "home")
+
+
+@pytest.fixture
+def reviewed(database: Database, tmp_path: Path) -> Iterator[Room]:
+    """Whatever is drawn on the four slices is looked at by somebody else."""
+    yield from open_room(database, tmp_path / "home", review_percent=100.0)
+
+
+def whole(*planes: tuple[int, NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    mask = np.full((4, SIDE, SIDE), 255, dtype=np.uint8)
+    for index, plane in planes:
+        mask[index] = plane
+    return mask
+
+
+def test_no_road_leads_a_blind_reader_to_the_other_reading(blind: Room) -> None:
+    desk = blind.desk
+    desk.lease("anna", 2)
+    first = desk.submit("anna", 0, drawn(1))
+    anna = desk.submit("anna", 0, drawn(1, 2, 7))
+    bert_lease = str(desk.find_lease("bert", 0).id) if desk.lease("bert") == [0] else ""
+    with unit_of_work(desk.database, SilentBell()) as session:
+        job = queue_job(session, project_id=desk.project_id, kind=JobKind.PREDICT)
+        job.state = "succeeded"
+        ids = {
+            "project": str(desk.project_id),
+            "volume": str(session.scalars(select(Volume.id)).one()),
+            "patient": str(session.scalars(select(Patient.id)).one()),
+            "slice_": str(desk.slices[0]),
+            "version": str(anna.id),
+            "lease": bert_lease,
+            "round_": str(session.scalars(select(Lease.assignment_id).limit(1)).one()),
+            "job": str(session.scalars(select(Job.id)).one()),
+        }
+    walked = 0
+    for who in ("bert", "rita"):
+        for name in RULES:
+            method, path = name.split()
+            if method != "GET" or path in {"/metrics", "/v1/jobs/{job}/events"}:
+                continue
+            for part in re.findall(r"{(\w+)}", path):
+                path = path.replace(f"{{{part}}}", ids.get(part, "00000000-0000-7000-8000-000000000000"))
+            formats = ("raw", "png") if "/slices/" in path or "-versions/" in path else ("nifti", "nrrd")
+            for format_ in formats if path.endswith(("annotation", "mask")) else formats[:1]:
+                answer = blind.ask(who, "GET", path, params={"format": format_, "against": str(anna.id)})
+                if answer.status_code == 200:
+                    walked += 1
+                    _assert_unseen(answer, str(anna.id), path)
+    assert walked > 40
+    for act in ("restore", "adjudicate", "reviews"):  # of a version that is none of theirs, and not the current one
+        body = {"verdict": "accept"} if act == "reviews" else None
+        path = f"/v1/annotation-versions/{first.id}/{act}"
+        answer = blind.ask("rita", "POST", path, headers={"If-Match": '"0"'}, json=body)
+        assert answer.status_code in {404, 409}, answer.text
+        _assert_unseen(answer, str(anna.id), path)
+    stale = blind.ask("bert", "POST", f"/v1/slices/{desk.slices[0]}/annotations", params={"kind": "full"},
+                      content=drawn(1).tobytes(), headers={"If-Match": '"x"'})  # fmt: skip
+    assert stale.status_code == 412
+    assert str(anna.id) not in stale.text
+
+    mine = read_nifti(blind.ask("anna", "GET", blind.volume_path).content).array
+    np.testing.assert_array_equal(mine[0], drawn(1, 2, 7))
+    desk.submit("bert", 0, drawn(3))
+    both = read_nifti(blind.ask("bert", "GET", blind.volume_path).content).array
+    np.testing.assert_array_equal(both[0], drawn(1, 2, 7), err_msg="all readings are in: the current one is shown")
+
+
+def _assert_unseen(answer: httpx.Response, version: str, path: str) -> None:
+    told = answer.text if "json" in answer.headers.get("content-type", "") else ""
+    assert version not in told + str(dict(answer.headers)), path
+    if "x-shape" in answer.headers:
+        assert answer.content != drawn(1, 2, 7).tobytes(), path
+    if path.startswith("/v1/volumes/") and answer.content.startswith(b"NRRD"):
+        assert (load_nrrd(answer.content).voxels == 255).all(), path
+
+
+def test_a_volume_writes_the_slices_that_are_leased_to_its_author(room: Room) -> None:
+    assert room.desk.lease("anna", 2) == [0, 1]
+    assert room.desk.lease("bert") == [2]
+    mask = whole(*((index, drawn(index, 5)) for index in range(4)))
+    answer = room.put_volume("anna", mask)
+    assert answer.status_code == 200, answer.text
+    told = {int(index): (each["outcome"], each["code"]) for index, each in answer.json()["slices"].items()}
+    assert told == {
+        0: ("written", None),
+        1: ("written", None),
+        2: ("left", "slice-not-leased"),
+        3: ("left", "slice-not-leased"),
+    }
+    assert room.desk.sees("anna", 2) is None
+    assert answer.headers["etag"] == room.ask("bert", "GET", room.volume_path).headers["etag"]
+
+    revised = room.put_volume("anna", whole((0, drawn(9)), (1, drawn(1, 5))))
+    assert [each["outcome"] for each in revised.json()["slices"].values()] == ["written", "unchanged"]
+    manager = room.put_volume("mary", whole((2, drawn(2)), (3, drawn(3))))
+    assert [each["code"] for each in manager.json()["slices"].values()] == ["slice-leased-elsewhere", None]
+    nothing = room.put_volume("bert", whole((0, drawn(0))))
+    assert (nothing.status_code, nothing.json()["code"]) == (409, "no-slice-written")
+    assert room.put_volume("anna", whole((0, drawn(4))), mask_values='{"0": 0, "1": 9}').status_code == 422
+
+
+@on_sqlite
+def test_a_slice_that_is_leased_for_review_is_reviewed_by_a_volume(reviewed: Room) -> None:
+    reviewed.desk.lease("anna")
+    reviewed.desk.submit("anna", 0)
+    assert reviewed.desk.lease("rita", purpose=Purpose.REVIEW) == [0]
+    answer = reviewed.put_volume("rita", whole((0, drawn(2))))
+    assert (answer.status_code, answer.json()["slices"]["0"]["version"]["purpose"]) == (200, "review"), answer.text
+    reviews = reviewed.ask("anna", "GET", f"/v1/slices/{reviewed.desk.slices[0]}/reviews").json()["items"]
+    assert [each["verdict"] for each in reviews] == ["fix"]
