@@ -53,7 +53,7 @@ migration: setup
 PINS := --quiet --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url --generate-hashes
 lock: setup
 	$(UV) pip compile $(PINS) --all-extras --group dev pyproject.toml -o requirements.lock
-	$(UV) pip compile $(PINS) --extra scale -c requirements.lock pyproject.toml -o requirements.api.lock
+	$(UV) pip compile $(PINS) --extra scale --extra oidc -c requirements.lock pyproject.toml -o requirements.api.lock
 	$(UV) pip compile $(PINS) --extra scale --extra train --extra dicom -c requirements.lock pyproject.toml -o requirements.worker.lock
 	echo 'hatchling>=1.27' | $(UV) pip compile $(PINS) -c requirements.lock - -o requirements.build.lock
 
