@@ -21,7 +21,10 @@ STEP_S = 0.02
 
 def sleep(work: Work) -> Record:
     """Sleep for `payload["seconds"]`, once the file `payload["started"]` names this process; then add one patient."""
-    Path(work.payload["started"]).write_text(f"{os.getpid()} {os.getppid()}", encoding="ascii")
+    started = Path(work.payload["started"])
+    written = started.with_name(f"{started.name}.part")
+    written.write_text(f"{os.getpid()} {os.getppid()}", encoding="ascii")
+    written.replace(started)  # whoever waits for the file finds both numbers in it
     steps = round(work.payload["seconds"] / STEP_S)
     for step in range(steps):
         work.progress(step, steps, "sleeping")
