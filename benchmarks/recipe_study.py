@@ -29,17 +29,17 @@ from app.datasets.records import DatasetListing, VolumeSource, read_full_mask, r
 from app.datasets.registry import list_dataset
 from app.names import Split, Supervision
 from app.protocols import SegmentationProtocol, resolve_protocol
-from app.services.rounds import count_at_budget
+from app.services.pools import count_at_budget
 from worker.learning.configs import SegmentationConfig
 from worker.learning.intensity import normalise_volume
 from worker.learning.metrics import mean_dice, score_volume
 from worker.learning.nets.unet import build_network
 from worker.learning.predict import predict_volume
-from worker.learning.query.pool import QueryPool, ignore_progress
+from worker.learning.query.pool import QueryPool
 from worker.learning.query.random import pick_at_random
 from worker.learning.resize import resize_mask, resize_planes
 from worker.learning.seeding import derive_seed, numpy_generator
-from worker.learning.shapes import LabelledSlices, ReferenceVolume
+from worker.learning.shapes import LabelledSlices, ReferenceVolume, ignore_progress
 from worker.learning.train import fit_segmentation
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)

@@ -22,7 +22,7 @@ from app.datasets.registry import list_dataset
 from app.names import STRATEGIES as DESCRIPTORS
 from app.names import Need, Split, Supervision
 from app.protocols import resolve_protocol
-from app.services.rounds import count_at_budget
+from app.services.pools import count_at_budget
 from benchmarks.recipe_study import CPU, Prepared, member_config, prepare, score_member
 from worker.learning.configs import EncoderConfig, SegmentationConfig
 from worker.learning.embed import build_encoder, embed_slices, fit_encoder
@@ -30,10 +30,10 @@ from worker.learning.errors import WeightsError, WeightsMissingError
 from worker.learning.nets.unet import build_network
 from worker.learning.query.imagenet import embed_by_imagenet
 from worker.learning.query.members import Members
-from worker.learning.query.pool import Features, Picks, QueryPool, ignore_progress
+from worker.learning.query.pool import Features, Picks, QueryPool
 from worker.learning.query.strategies import STRATEGIES
 from worker.learning.seeding import derive_seed, numpy_generator
-from worker.learning.shapes import LabelledSlices, SlicePool
+from worker.learning.shapes import LabelledSlices, SlicePool, ignore_progress
 from worker.learning.train import fit_segmentation
 
 STATE, FACTS = "state.safetensors", "facts.json"

@@ -171,13 +171,20 @@ def loop_asd(prediction: np.ndarray, reference: np.ndarray, spacing: tuple[float
 # --- Contrastive learning and selection ------------------------------------------------------------------------------
 
 
-def nt_xent_by_loops(first: Tensor, second: Tensor, temperature: float) -> float:
+def nt_xent_by_loops(
+    first: Tensor, second: Tensor, temperature: float, spared: Callable[[int, int], bool] = lambda _a, _b: False
+) -> float:
+    """`spared(a, b)` speaks of different slices: then neither is a negative of the other."""
     views = [*first.tolist(), *second.tolist()]
     slices = len(first)
     total = 0.0
     for i, anchor in enumerate(views):
         partner = (i + slices) % (2 * slices)
-        others = [math.exp(_cosine(anchor, view) / temperature) for k, view in enumerate(views) if k != i]
+        others = [
+            math.exp(_cosine(anchor, view) / temperature)
+            for k, view in enumerate(views)
+            if k == partner or (k != i and not spared(i % slices, k % slices))
+        ]
         total -= math.log(math.exp(_cosine(anchor, views[partner]) / temperature) / sum(others))
     return total / (2 * slices)
 
@@ -228,6 +235,28 @@ def legacy_group_loss_by_loops(first: Tensor, second: Tensor, groups: Sequence[i
                 terms += 1
     assert terms == 2 * slices * (2 * slices - 1)
     return total / terms
+
+
+def total_loss_by_loops(
+    first: Tensor,
+    second: Tensor,
+    patients: Sequence[int],
+    volumes: Sequence[int],
+    z: Sequence[int],
+    weights: Sequence[float],
+    temperature: float,
+    anchors: str,
+) -> float:
+    """Eq. 5 term by term; `weights` are those of NT-Xent, patient, volume and adjacent slices."""
+    relations: list[Callable[[int, int], bool]] = [
+        lambda a, b: patients[a] == patients[b],
+        lambda a, b: volumes[a] == volumes[b],
+        lambda a, b: volumes[a] == volumes[b] and abs(z[a] - z[b]) <= 1,
+    ]
+    total = weights[0] * nt_xent_by_loops(first, second, temperature)
+    for weight, related in zip(weights[1:], relations, strict=True):
+        total += weight * group_loss_by_loops(first, second, related, patients, temperature, anchors)
+    return total
 
 
 def k_center_greedy_by_loops(
@@ -307,14 +336,14 @@ def variance_ratio_by_loops(maps: np.ndarray) -> list[float]:
     members, slices, classes, height, width = maps.shape
     scores = []
     for n in range(slices):
-        total = 0.0
+        total = 0
         for h, w in np.ndindex(height, width):
             votes = [0] * classes
             for m in range(members):
                 pixel = maps[m, n, :, h, w].tolist()
                 votes[pixel.index(max(pixel))] += 1
-            total += 1 - max(votes) / members
-        scores.append(total / (height * width))
+            total += members - max(votes)
+        scores.append(total / (members * height * width))
     return scores
 
 
@@ -355,6 +384,30 @@ def best_batch_by_loops(values: Sequence[float], batches: Sequence[Sequence[int]
     return sorted(best, key=lambda index: -values[index])
 
 
+def best_groups_by_loops(values: Sequence[float], shuffled: Sequence[int], size: int) -> list[int]:
+    """`shuffled` cut into groups of `size`, the last may be smaller; whole groups by falling mean value."""
+    groups: list[list[int]] = []
+    for place, index in enumerate(shuffled):
+        if place % size == 0:
+            groups.append([])
+        groups[-1].append(index)
+    groups.sort(key=lambda group: -sum(values[index] for index in group) / len(group))
+    return [index for group in groups for index in group]
+
+
+def highest_by_loops(
+    candidates: Sequence[int], values: Sequence[float], keys: Sequence[float], budget: int
+) -> list[int]:
+    """Again and again the candidate of highest value, of equals the one of lowest key."""
+    left = list(range(len(candidates)))
+    picks: list[int] = []
+    while left and len(picks) < budget:
+        best = min(left, key=lambda place: (-values[place], keys[place]))
+        picks.append(candidates[best])
+        left.remove(best)
+    return picks
+
+
 def class_shares_by_loops(maps: np.ndarray) -> list[list[float]]:
     """For each slice and class the share of pixels in which the members' mean is highest for it."""
     members, slices, classes, height, width = maps.shape
@@ -381,6 +434,23 @@ def class_entropies_by_loops(maps: np.ndarray) -> list[list[float]]:
                 sums[c] += mean[c] * _entropy(mean)
         rows.append([value / (height * width) for value in sums])
     return rows
+
+
+def power_noise_by_loops(
+    scores: Sequence[Sequence[float]], beta: float, generator: np.random.Generator
+) -> list[list[float]]:
+    """Each score's logarithm plus its own Gumbel draw of scale 1 / beta, row after row."""
+    smallest = float(np.finfo(np.float64).tiny)
+    return [[math.log(max(score, smallest)) + generator.gumbel(0, 1 / beta) for score in row] for row in scores]
+
+
+def clasp_columns_by_loops(budget: int, share: float, columns: int, generator: np.random.Generator) -> list[int]:
+    """The column of each turn: `share` of them dealt out to columns from 1 on, an odd rest by lot; the others 0."""
+    by_class = round(share * budget)
+    classes = list(range(1, columns))
+    dealt = [value for value in classes for _ in range(by_class // len(classes))]
+    lucky = generator.permutation(classes).tolist()[: by_class - len(dealt)]
+    return generator.permutation([*dealt, *lucky, *[0] * (budget - by_class)]).tolist()
 
 
 def clasp_picks_by_loops(scores: Sequence[Sequence[float]], columns: Sequence[int]) -> list[int]:
@@ -432,7 +502,11 @@ def typicality_by_loops(points: Sequence[Sequence[float]]) -> list[float]:
 
 
 def typiclust_by_loops(
-    points: Sequence[Sequence[float]], clusters: Sequence[int], annotated: Sequence[int], budget: int
+    points: Sequence[Sequence[float]],
+    clusters: Sequence[int],
+    annotated: Sequence[int],
+    available: Sequence[int],
+    budget: int,
 ) -> list[int]:
     """The picks from clusters of more than five points, least annotated and then largest first, in turn."""
 
@@ -443,8 +517,8 @@ def typiclust_by_loops(
     large.sort(key=lambda cluster: (len(set(of(cluster)) & set(annotated)), -len(of(cluster))))
     picks: list[int] = []
     turn = 0
-    while len(picks) < budget and any(set(of(cluster)) - set(annotated) - set(picks) for cluster in large):
-        open_slices = [i for i in of(large[turn % len(large)]) if i not in annotated and i not in picks]
+    while len(picks) < budget and any(set(of(cluster)) & set(available) - set(picks) for cluster in large):
+        open_slices = [i for i in of(large[turn % len(large)]) if i in available and i not in picks]
         if open_slices:
             values = typicality_by_loops([points[i] for i in open_slices])
             picks.append(open_slices[values.index(max(values))])
@@ -492,6 +566,26 @@ def vaal_divergence_by_loops(means: Sequence[Sequence[float]], log_variances: Se
         sum((m * m + math.exp(v) - 1 - v) / 2 for m, v in zip(mean, variance, strict=True))
         for mean, variance in zip(means, log_variances, strict=True)
     ]
+
+
+def vaal_autoencoder_loss_by_loops(
+    pictures: np.ndarray,
+    rebuilt: np.ndarray,
+    means: Sequence[Sequence[float]],
+    log_variances: Sequence[Sequence[float]],
+    logits: Sequence[float],
+    annotated: int,
+) -> float:
+    """Squared error and divergence, both a picture's element, and -log D; averaged over each kind, both added."""
+    elements = pictures[0].size
+    apart = vaal_divergence_by_loops(means, log_variances)
+    losses = []
+    for row in range(len(pictures)):
+        pairs = zip(rebuilt[row].ravel().tolist(), pictures[row].ravel().tolist(), strict=True)
+        error = sum((ours - true) ** 2 for ours, true in pairs)
+        losses.append((error + apart[row]) / elements + math.log(1 + math.exp(-logits[row])))
+    ours, others = losses[:annotated], losses[annotated:]
+    return sum(ours) / len(ours) + sum(others) / len(others)
 
 
 def vaal_discriminator_loss_by_loops(logits: Sequence[float], annotated: int) -> float:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.db.models import Volume
 from app.db.session import Database
 from app.services.annotations import read_mask_body
-from app.services.rounds import AnnotatedSlice, PoolSlice
+from app.services.pools import AnnotatedSlice, PoolSlice
 from app.services.volumes import volume_pack
 from app.storage.blobs import BlobStore
 from app.storage.masks import decode_mask
@@ -77,11 +77,16 @@ def load_slice_pool(
 
 
 def load_pool_pixels(
-    blobs: BlobStore, pool: Sequence[PoolSlice], volumes: dict[uuid.UUID, Volume], size: int, how: str
+    blobs: BlobStore,
+    pool: Sequence[PoolSlice],
+    volumes: dict[uuid.UUID, Volume],
+    size: int,
+    how: str,
+    report: Report,
 ) -> npt.NDArray[np.float32]:
     """The train slices as (N, C, S, S) float32 in [0, 1], in the order of `pool`."""
     channels = count_channels(volumes.values())
-    return np.concatenate(_pool_planes(blobs, pool, volumes, size, how, channels, lambda _done, _total, _message: None))
+    return np.concatenate(_pool_planes(blobs, pool, volumes, size, how, channels, report))
 
 
 def group_codes(pool: Sequence[PoolSlice]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -97,12 +102,14 @@ def load_labelled_slices(
     size: int,
     how: str,
     channels: int,
+    report: Report,
 ) -> LabelledSlices:
     """The annotated slices with their current masks, resized to `size`; 255 stays unlabelled."""
     images, labels = [], []
     planes: npt.NDArray[np.float32] | None = None
     planes_of: uuid.UUID | None = None
-    for each in annotated:  # ordered by volume, so each is read once
+    for done, each in enumerate(annotated):  # ordered by volume, so each is read once
+        report(done, len(annotated), "reading slices")
         volume = volumes[each.volume_id]
         if planes is None or planes_of != each.volume_id:
             planes, planes_of = read_planes(blobs, volume, size, how, channels), each.volume_id

@@ -73,6 +73,7 @@ def _look(sender: Any, **_facts: Any) -> None:
         SendingBell(WakeSender(sender.app)).ring(frozenset({Queue(queue)}))
 
 
+signals.celeryd_init.connect(_configure)  # before Celery warns of what it does not like
 signals.setup_logging.connect(_configure)
 signals.worker_init.connect(_begin)
 signals.worker_process_init.connect(_begin_process)

@@ -9,6 +9,7 @@ import torch
 
 from app.errors import GpuOutOfMemory
 from app.log import get_log
+from worker.learning.halves import is_out_of_memory
 
 Fitted = TypeVar("Fitted")
 
@@ -23,15 +24,21 @@ def fit_in_memory(fit: Callable[[int], Fitted], batch: int, image_size: int, lea
     tried = [batch]
     try:
         return fit(batch)
-    except torch.OutOfMemoryError as error:
-        _log.warning("gpu_out_of_memory", batch=batch, reason=str(error).split("\n", 1)[0])
+    except RuntimeError as error:
+        _pass_over(error, batch)
     # Out here the failed attempt's frames are gone, and with them what they held of the memory.
     torch.cuda.empty_cache()
     if batch // 2 >= least:
         tried.append(batch // 2)
         try:
             return fit(batch // 2)
-        except torch.OutOfMemoryError as error:
-            _log.warning("gpu_out_of_memory", batch=batch // 2, reason=str(error).split("\n", 1)[0])
+        except RuntimeError as error:
+            _pass_over(error, batch // 2)
         torch.cuda.empty_cache()
     raise GpuOutOfMemory(tried, image_size)
+
+
+def _pass_over(error: RuntimeError, batch: int) -> None:
+    if not is_out_of_memory(error):
+        raise error
+    _log.warning("gpu_out_of_memory", batch=batch, reason=str(error).split("\n", 1)[0])

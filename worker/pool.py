@@ -15,7 +15,7 @@ import torch
 from app.db.models import Model, Volume
 from app.names import Need
 from app.protocols import EncoderProtocol
-from app.services.rounds import PoolSlice
+from app.services.pools import PoolSlice
 from app.storage.blobs import BlobStore
 from worker.checkpoints import load_features, load_weights, save_features
 from worker.dataset import count_channels, group_codes, load_pool_pixels, load_slice_pool
@@ -52,7 +52,7 @@ class PoolSource:
 
     def read_pixels(self, size: int, how: str) -> Features:
         """All slices as (N, C, size, size) float32 in [0, 1], resized by `how`."""
-        return load_pool_pixels(self.blobs, self.slices, self.volumes, size, how)
+        return load_pool_pixels(self.blobs, self.slices, self.volumes, size, how, self.report)
 
     def read_thumbnails(self) -> Features:
         """All slices as (N, D) small pictures: a space to measure in where no encoder is trained."""
@@ -105,7 +105,7 @@ def read_encoder_features(source: PoolSource, encoder: Model) -> tuple[Features,
     channels = int(encoder.manifest["channels"])
     network = build_encoder(load_weights(source.blobs, encoder.weights_key), config, channels)
     images = source.read_images(config.image_size, config.resize, channels)
-    features = embed_slices(network, images, config, source.device)
+    features = embed_slices(network, images, config, source.device, source.report)
     return features, save_features(source.blobs, source.slice_ids, features)
 
 
@@ -114,7 +114,7 @@ def read_imagenet_features(source: PoolSource, encoder: EncoderProtocol) -> Feat
     config = EncoderConfig(**dataclasses.asdict(encoder))
     channels = count_channels(source.volumes.values())
     read = partial(source.read_images, config.image_size, config.resize, channels)
-    return embed_by_imagenet(read, config, source.device)
+    return embed_by_imagenet(read, config, source.device, on_progress=source.report)
 
 
 def ask_members(source: PoolSource, members: Sequence[Model]) -> Members:

@@ -11,6 +11,7 @@ import re
 import threading
 import uuid
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from app.db.models import Job
 from app.db.session import Database
-from app.errors import JobCancelled, JobLostError, NextSliceError
+from app.errors import GpuOutOfMemory, JobCancelled, JobLostError, NextSliceError
 from app.log import get_log, log_context
 from app.names import JobKind, Queue
 from app.outbox import Bell, SilentBell, unit_of_work
@@ -36,6 +37,7 @@ from app.services.claims import (
 )
 from app.settings import Settings
 from app.storage.blobs import BlobStore
+from worker.learning.errors import MemoryExhaustedError
 
 BEATS_PER_LEASE = 10
 DETAIL_CHARACTERS = 500
@@ -185,7 +187,8 @@ class Heartbeat:
         self._written = self._progress
         self._learned = Beat(lost=False, cancel=False)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        # A thread begins without a context, and its lines would lack the job's id.
+        self._thread = threading.Thread(target=copy_context().run, args=(self._run,), name="heartbeat", daemon=True)
 
     def progress(self, done: int, total: int, message: str) -> None:
         """Note how far the task is; raises `JobLostError` or `JobCancelled` as soon as a beat has learned of it."""
@@ -227,6 +230,8 @@ def _problem(error: Exception, knobs: Settings) -> dict[str, Any]:
     """An RFC 9457-like account of what ended the job, for whoever may see the job: no path of this machine is in it."""
     if isinstance(error, NextSliceError):
         code, title, detail = error.code, "The job was refused", str(error)
+    elif isinstance(error, MemoryExhaustedError):
+        code, title, detail = GpuOutOfMemory.code, "The GPU is too small", str(error)
     else:
         code, title = "job-crashed", "The job stopped on an unexpected error"
         detail = f"{type(error).__name__}: {error}"

@@ -21,10 +21,9 @@ class Arm:
         return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
 
 
-def _row(name: str, weights: tuple[float, float, float, float], mates: str = "") -> Arm:
+def _row(name: str, weights: tuple[float, float, float, float], **others: Any) -> Arm:
     fields = ("weight_nt_xent", "weight_patient", "weight_volume", "weight_slice")
-    encoder: dict[str, Any] = dict(zip(fields, weights, strict=True))
-    return Arm(name, "gcl", {"encoder": encoder | ({"mates": mates} if mates else {})})
+    return Arm(name, "gcl", {"encoder": dict(zip(fields, weights, strict=True)) | others})
 
 
 ABLATIONS: dict[str, tuple[Arm, ...]] = {
@@ -43,13 +42,16 @@ ABLATIONS: dict[str, tuple[Arm, ...]] = {
         _row("patient + volume + slice", (0, 0.33, 0.33, 0.33)),
         _row("nt-xent + patient + volume + slice", (1, 0.10, 0.20, 0.05)),
     ),
-    # What Table 4 leaves open: does the group loss help, or the batches that its sampler makes? And does the split of
-    # the weights matter, their sum being equal?
+    # What Table 4 leaves open: does the group loss help, or the batches that its sampler makes? Does the split of the
+    # weights matter, their sum being equal? What does Eq. 4 give that the published code, whose positives are all other
+    # views, does not? And does it hurt that NT-Xent pushes apart what the group losses pull together?
     "controls": (
         Arm("imagenet", "coreset-imagenet"),
         _row("nt-xent", (1, 0, 0, 0)),
-        _row("nt-xent, groups sampled", (1, 0, 0, 0), "volume,patient"),
+        _row("nt-xent, groups sampled", (1, 0, 0, 0), mates="volume,patient"),
         _row("nt-xent + patient + volume", (1, 0.05, 0.35, 0)),
         _row("nt-xent + patient + volume, even", (1, 0.20, 0.20, 0)),
+        _row("nt-xent + patient + volume, published code", (1, 0.05, 0.35, 0), legacy=True),
+        _row("nt-xent of other patients + patient + volume", (1, 0.05, 0.35, 0), nt_xent_negatives="other-patients"),
     ),
 }

@@ -62,6 +62,18 @@ def test_control_samples_groups_without_a_loss_of_theirs() -> None:
     assert [weight for _, weight in encoder.relation_weights] == [0, 0, 0]
 
 
+def test_controls_ask_for_the_published_code_and_for_negatives_of_other_patients() -> None:
+    encoders = {
+        arm.name: resolve_protocol("cpu", plan("controls").overrides_of(arm)).encoder for arm in ABLATIONS["controls"]
+    }
+    legacy = [name for name, encoder in encoders.items() if encoder.legacy]
+    spared = [name for name, encoder in encoders.items() if encoder.nt_xent_negatives == "other-patients"]
+    assert (len(legacy), len(spared)) == (1, 1)
+    full = encoders["nt-xent + patient + volume"]
+    assert dataclasses.replace(encoders[legacy[0]], legacy=False) == full
+    assert dataclasses.replace(encoders[spared[0]], nt_xent_negatives="all") == full
+
+
 def test_any_subset_of_relations_is_one_configuration() -> None:
     for subset in range(1, 16):
         weights = [float(bool(subset & 1 << place)) for place in range(4)]

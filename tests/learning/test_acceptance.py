@@ -16,7 +16,7 @@ from scipy.ndimage import zoom
 
 from app.bench.statistics import bootstrap_error, draw_resamples
 from app.datasets.phantom import PhantomConfig, list_phantoms
-from app.services.rounds import count_at_budget
+from app.services.pools import count_at_budget
 from tests import oracles
 from tests.learning.query.maps import draw_maps
 from worker.learning.errors import UnrevealedLabelError

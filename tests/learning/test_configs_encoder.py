@@ -26,7 +26,7 @@ def test_relations_in_use_make_the_group():
     [
         ("epochs", 0), ("image_size", -1), ("learning_rate", 0.0), ("temperature", float("nan")),
         ("weight_volume", -0.1), ("weight_patient", float("nan")), ("anchors", "second"), ("start", "coco"),
-        ("precision", "float16"), ("batch_slices", 2),
+        ("precision", "float16"), ("batch_slices", 2), ("nt_xent_negatives", "none"),
     ],
 )  # fmt: skip
 def test_a_value_that_no_training_could_use_is_refused(field, value):

@@ -26,6 +26,21 @@ def make_pool(patients: int = 3, volumes: int = 2, slices: int = 3, channels: in
     return SlicePool(images, patient_ids, torch.arange(count) // slices, torch.arange(count) % slices)
 
 
+def test_whoever_reads_features_is_told_and_can_be_stopped() -> None:
+    pool = make_pool()
+    config = replace(CONFIG, embed_batch=8)
+    encoder = build_encoder(fit_encoder(pool, replace(CONFIG, epochs=1), 0, silent, CPU).state, config, 1)
+    told: list[tuple[int, int]] = []
+    embed_slices(encoder, pool.images, config, CPU, lambda done, total, _message: told.append((done, total)))
+    assert told == [(0, 18), (8, 18), (16, 18)]
+
+    def stop(done: int, total: int, message: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed_slices(encoder, pool.images, config, CPU, stop)
+
+
 def silent(done: int, total: int, message: str) -> None:
     """Nobody watches."""
 
@@ -87,11 +102,15 @@ def test_features_bring_slices_of_one_patient_together(fitted):
     [
         {"weight_patient": 0.0, "weight_volume": 0.0},
         {"weight_nt_xent": 0.0, "weight_slice": 0.3, "anchors": "first", "precision": "auto"},
+        {"legacy": True},
+        {"nt_xent_negatives": "other-patients"},
     ],
 )
 def test_other_mixtures_of_losses_train(weights):
     config = replace(CONFIG, epochs=1, **weights)
-    assert np.isfinite(fit_encoder(make_pool(patients=2), config, 0, silent, CPU).losses[0])
+    loss = fit_encoder(make_pool(patients=2), config, 0, silent, CPU).losses[0]
+    assert np.isfinite(loss)
+    assert loss != fit_encoder(make_pool(patients=2), replace(CONFIG, epochs=1), 0, silent, CPU).losses[0]
 
 
 def test_bytes_in_colour_train():

@@ -1,13 +1,17 @@
 """A network made ready to predict gives what it gave before, and stays as it was."""
 
+import copy
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from worker.learning.configs import NETWORKS, SegmentationConfig
-from worker.learning.inference import ReadyNetwork, make_ready
-from worker.learning.nets.unet import UNet, build_network
+from worker.learning.inference import ReadyNetwork, make_ready, quicken_layers
+from worker.learning.nets.unet import JoinMaps, UNet, build_network
 from worker.learning.precision import autocast
 from worker.learning.query.members import Members
 from worker.learning.seeding import derive_seed, seeded_initialisation
@@ -116,3 +120,53 @@ def test_counts_are_those_of_a_loop() -> None:
             expected[truth, guess] += 1
     counts = confusion_counts(torch.from_numpy(predicted), torch.from_numpy(reference), 3)
     assert counts.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_quick_layers_give_what_the_ordinary_ones_give(dtype: torch.dtype) -> None:
+    ordinary = nn.ModuleDict(
+        {"halve": nn.MaxPool2d(2), "enlarge": nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)}
+    )
+    ordinary["join"] = JoinMaps()
+    quick = copy.deepcopy(ordinary)
+    quicken_layers(quick)
+    assert not {type(layer) for layer in quick.values()} & {type(layer) for layer in ordinary.values()}
+    draws = torch.Generator().manual_seed(0)
+    maps = torch.randn(2, 16, 12, 20, generator=draws).to(dtype).contiguous(memory_format=torch.channels_last)
+    other = torch.randn(2, 5, 12, 20, generator=draws).to(dtype).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(quick["halve"](maps), ordinary["halve"](maps))
+    assert torch.equal(quick["enlarge"](maps), ordinary["enlarge"](maps.float()).to(dtype))
+    assert torch.equal(quick["join"](maps, other), ordinary["join"](maps, other))
+    for name, found in (("halve", quick["halve"](maps)), ("join", quick["join"](maps, other))):
+        assert found.is_contiguous(memory_format=torch.channels_last), name
+        assert found.dtype == dtype
+
+
+def test_pooling_of_another_kind_stays() -> None:
+    network = nn.Sequential(nn.MaxPool2d(3, stride=2, padding=1), nn.MaxPool2d(2, stride=1))
+    quicken_layers(network)
+    assert all(isinstance(layer, nn.MaxPool2d) for layer in network)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the settings are glibc's")
+def test_memory_that_layers_free_stays_with_the_process() -> None:
+    """In a process of its own: how often the kernel is asked for pages depends on all that went before."""
+    code = """
+import resource, torch
+from worker.learning.configs import SegmentationConfig
+from worker.learning.inference import ReadyNetwork
+from worker.learning.nets.unet import build_network
+torch.set_num_threads(1)
+ready = ReadyNetwork(build_network(None, SegmentationConfig()), "auto", torch.device("cpu"))
+planes = torch.rand(2, 1, 256, 256)
+with torch.inference_mode():
+    for _ in range(3):
+        ready(planes)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        ready(planes)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 5 * 500  # left to itself, glibc fetches thousands of pages again at every pass

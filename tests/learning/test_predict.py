@@ -113,3 +113,17 @@ def test_uncertainty_reaches_both_ends_of_its_scale() -> None:
     sure[:, 1] = 1.0
     assert uncertainty_in_native(sure, (3, 3), "area").unique().tolist() == [0]
     assert uncertainty_in_native(torch.full((1, 4, 2, 2), 0.25), (3, 3), "nearest").unique().tolist() == [255]
+
+
+def test_whoever_predicts_is_told_of_each_batch_and_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predict, "CPU_BATCH_PIXELS", 2 * 32**2)
+    images, _ = draw_discs(5, 32, 0)
+    told: list[tuple[int, int]] = []
+    predict_probabilities(networks(1), images, CONFIG, CPU, lambda done, total, _message: told.append((done, total)))
+    assert told == [(0, 5), (2, 5), (4, 5)]
+
+    def stop(done: int, total: int, message: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_with_uncertainty(networks(1), images, (32, 32), CONFIG, CPU, stop)

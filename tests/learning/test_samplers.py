@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.oracles import fill_batches_by_loops, possible_mates
 from worker.learning.errors import ConfigError, PoolStructureError
-from worker.learning.samplers import NO_MATE, draw_epoch, draw_groups, flatten_groups, sort_slices
+from worker.learning.samplers import NO_MATE, draw_epoch, draw_groups, flatten_groups, number_groups, sort_slices
 from worker.learning.seeding import numpy_generator
 
 ALL = ("slice", "volume", "patient")
@@ -112,7 +112,20 @@ def test_edges_and_gaps_have_no_neighbour_beyond_them():
 
 
 def test_a_slice_shared_by_two_groups_enters_the_batch_once():
-    assert flatten_groups(np.array([[4, 2, NO_MATE], [2, 4, 0]])).tolist() == [4, 2, 0]
+    groups = np.array([[4, 2, NO_MATE], [2, 4, 0]])
+    assert flatten_groups(groups).tolist() == [4, 2, 0]
+    assert number_groups(groups).tolist() == [0, 0, 1]
+
+
+@given(st.lists(st.lists(st.integers(0, 6) | st.just(NO_MATE), min_size=3, max_size=3), min_size=1, max_size=5))
+def test_flattened_groups_and_their_numbers_equal_a_walk_over_them(rows):
+    first_in: dict[int, int] = {}
+    for number, row in enumerate(rows):
+        for index in row:
+            if index != NO_MATE:
+                first_in.setdefault(index, number)
+    assert flatten_groups(np.array(rows)).tolist() == list(first_in)
+    assert number_groups(np.array(rows)).tolist() == list(first_in.values())
 
 
 def test_without_relations_batches_are_shuffled_slices():

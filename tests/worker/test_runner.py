@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import threading
 import time
 import uuid
@@ -9,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.db.models import Job, Project
 from app.db.session import Database
 from app.errors import NoModelYet
+from app.log import configure_logging, get_log
 from app.names import JobKind, JobState, Queue, RoundState
 from app.outbox import SilentBell, unit_of_work
 from app.services.claims import claim_next_job
@@ -21,6 +25,7 @@ from app.services.jobs import find_job, queue_job, request_cancel
 from app.settings import Settings
 from app.storage.stores import LocalStore
 from tests.rows import age_jobs, queue_jobs, read_job, read_round
+from worker.learning.errors import MemoryExhaustedError
 from worker.runner import Record, Task, Work, Workplace, run_next_job
 
 LEASE_S = 0.5
@@ -292,6 +297,44 @@ def test_a_worker_that_lost_its_job_keeps_nothing(database: Database, tmp_path: 
 
     run_next_job(Queue.GPU, place(database, tmp_path, task))
     assert project_name(database) == "Hearts"
+
+
+def test_a_gpu_that_is_too_small_is_named_with_what_was_tried(database: Database, tmp_path: Path) -> None:
+    (job_id,) = queue_jobs(database, JobKind.PREDICT)
+
+    def task(_work: Work) -> Record:
+        raise MemoryExhaustedError([256, 128])
+
+    run_next_job(Queue.GPU, place(database, tmp_path, task))
+    error = read_job(database, job_id).error
+    assert error is not None
+    assert error["code"] == "gpu-oom"
+    assert "passes of 256 and of 128 slices" in error["detail"]
+
+
+def test_every_line_about_a_job_has_its_id_those_of_the_heartbeat_too(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job_id,) = queue_jobs(database, JobKind.PREDICT)
+    beats: list[int] = []
+
+    def away(*_beat: object) -> None:
+        beats.append(1)
+        raise OperationalError("UPDATE", {}, Exception("the database is away"))
+
+    monkeypatch.setattr("worker.runner.beat_job", away)
+
+    def task(work: Work) -> Record:
+        get_log("some.task").info("working")
+        while not beats:
+            time.sleep(0.01)
+        return renaming(work)
+
+    configure_logging(stream=(stream := io.StringIO()), as_json=True)
+    run_next_job(Queue.GPU, place(database, tmp_path, task))
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert {"job_started", "working", "heartbeat_failed", "job_succeeded"} <= {line["event"] for line in lines}
+    assert {line.get("job_id") for line in lines} == {str(job_id)}
 
 
 @pytest.mark.parametrize(("cancelled", "state"), [(False, JobState.QUEUED), (True, JobState.CANCELLED)])

@@ -26,6 +26,8 @@ class EncoderConfig:
     weight_slice: float = 0.0  # lambda 3
     mates: str = ""  # relations that groups get a mate for though their weight is 0, comma-separated: a control
     anchors: str = "both"  # "both" views, or "first" as Eq. 4 is printed
+    nt_xent_negatives: str = "all"  # other slices, as the paper keeps it, or "other-patients" alone
+    legacy: bool = False  # the group loss of the published code, for comparison; only the weights' sum counts then
     start: str = "imagenet"  # "imagenet" or "scratch"
     resize: str = "nearest"  # "nearest" as published, or "area" for inputs far below the native size
     precision: str = "auto"  # "auto": bfloat16 where the device has it; "float32"
@@ -37,6 +39,7 @@ class EncoderConfig:
         _refuse_not_positive(self, "learning_rate", "temperature")
         _refuse_below(self, 0, "weight_decay", "weight_nt_xent", "weight_patient", "weight_volume", "weight_slice")
         _refuse_unlisted(self, "anchors", ("both", "first"))
+        _refuse_unlisted(self, "nt_xent_negatives", ("all", "other-patients"))
         _refuse_unlisted(self, "start", ("imagenet", "scratch"))
         _refuse_unlisted(self, "precision", PRECISIONS)
         _refuse_unlisted(self, "resize", RESIZES)

@@ -13,13 +13,14 @@ from torch import Tensor
 from worker.learning.augment import contrastive_views
 from worker.learning.configs import EncoderConfig
 from worker.learning.errors import NonFiniteError, ShapeError, TrainingDivergedError
+from worker.learning.halves import in_halves
 from worker.learning.losses.contrastive import total_loss
 from worker.learning.nets.encoder import FEATURES, ContrastiveEncoder, find_imagenet_weights, load_imagenet
 from worker.learning.precision import autocast, memory_format
 from worker.learning.resume import Checkpoints, Resumable
-from worker.learning.samplers import SliceOrder, draw_epoch, flatten_groups, sort_slices
+from worker.learning.samplers import SliceOrder, draw_epoch, flatten_groups, number_groups, sort_slices
 from worker.learning.seeding import seeded_initialisation, torch_generator
-from worker.learning.shapes import Progress, SlicePool, as_unit_floats
+from worker.learning.shapes import Progress, SlicePool, as_unit_floats, ignore_progress
 from worker.learning.transfer import send
 
 NO_WEIGHTS = "ImageNet weights could not be had, so the encoder started from scratch."
@@ -77,11 +78,12 @@ def fit_encoder(
             total = torch.zeros((), device=device)
             for groups in batches:
                 batch = send(torch.from_numpy(flatten_groups(groups)), device)
+                sampled = send(torch.from_numpy(number_groups(groups)), device) if config.legacy else None
                 views = contrastive_views(images[batch], generator).contiguous(memory_format=layout)
                 # Both views in one pass: half the launches, and batch statistics over twice the slices.
                 with autocast(config.precision, device):
                     first, second = encoder(views).chunk(2)
-                loss = total_loss(first, second, patients[batch], volumes[batch], z[batch], config)
+                loss = total_loss(first, second, patients[batch], volumes[batch], z[batch], config, sampled)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -111,7 +113,11 @@ def build_encoder(state: Mapping[str, Tensor], config: EncoderConfig, channels: 
 
 
 def embed_slices(
-    encoder: ContrastiveEncoder, images: Tensor, config: EncoderConfig, device: torch.device
+    encoder: ContrastiveEncoder,
+    images: Tensor,
+    config: EncoderConfig,
+    device: torch.device,
+    on_progress: Progress = ignore_progress,
 ) -> npt.NDArray[np.float32]:
     """Give the (N, 512) features of (N, C, S, S) images: before the head, evaluation mode, no augmentation, unscaled.
 
@@ -120,8 +126,10 @@ def embed_slices(
     """
     encoder = encoder.to(device).eval()
     with torch.inference_mode():
-        batches = torch.split(images.to(device), config.embed_batch)
-        found = [torch.empty(0, FEATURES, device=device), *(encoder.features(as_unit_floats(each)) for each in batches)]
+        found = [torch.empty(0, FEATURES, device=device)]
+        for batch in torch.split(images.to(device), config.embed_batch):
+            on_progress(sum(map(len, found)), len(images), "reading features")
+            found.append(in_halves(lambda planes: encoder.features(as_unit_floats(planes)), batch))
         features: npt.NDArray[np.float32] = torch.cat(found).cpu().numpy()  # read once, for each read waits for a GPU
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):

@@ -10,6 +10,7 @@ LearningError
 ├── BudgetError                 fewer than one slice is asked for
 ├── NothingToPickError          no slice is available
 ├── ReaderMissingError          a strategy needs something its pool cannot read
+├── MemoryExhaustedError        slices did not fit into the accelerator's memory, in halves neither
 ├── WeightsError                a file of weights cannot be used
 ├── WeightsMissingError         weights that somebody asked for cannot be had
 └── TrainingDivergedError       a loss stopped being a number
@@ -94,6 +95,18 @@ class ReaderMissingError(LearningError):
     def __init__(self, need: str) -> None:
         self.need = need
         super().__init__(f"This pool was built without {need}, which the strategy needs.")
+
+
+class MemoryExhaustedError(LearningError):
+    """A pass over slices did not fit into the accelerator's memory, in halves neither."""
+
+    def __init__(self, tried: Sequence[int]) -> None:
+        self.tried = tuple(tried)
+        passes = " and of ".join(map(str, tried))
+        super().__init__(
+            f"The GPU ran out of memory with passes of {passes} slices; nothing was lost. A larger GPU, or one that "
+            "nothing else uses, would do."
+        )
 
 
 class WeightsError(LearningError):

@@ -1,15 +1,27 @@
 """A trained network made ready to predict: batch norm folded into its convolutions, half-wide where that pays."""
 
 import copy
+import ctypes
+import sys
 from collections.abc import Iterable
+from functools import cache
 from itertools import pairwise
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from worker.learning.nets.unet import JoinMaps
 from worker.learning.precision import uses_bfloat16
+
+# glibc's numbers of its settings (malloc.h), and what they become.
+_TRIM_THRESHOLD, _KEPT_BYTES = (
+    -1,
+    2**28,
+)  # two planes' maps of 256 x 256, and those of the layer before, many times over
+_MMAP_THRESHOLD, _LARGEST_ON_HEAP = -3, 2**25
 
 
 class ReadyNetwork(nn.Module):
@@ -24,6 +36,9 @@ class ReadyNetwork(nn.Module):
         self._type = torch.bfloat16 if uses_bfloat16(precision, device) else torch.float32
         self.network = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
         fold_batch_norms(self.network)
+        if device.type == "cpu":
+            keep_freed_memory()
+            quicken_layers(self.network)
         self.network.to(device=device, dtype=self._type)
         self.network.to(memory_format=torch.channels_last)
 
@@ -32,6 +47,61 @@ class ReadyNetwork(nn.Module):
         logits: Tensor = self.network(planes.to(self._type).contiguous(memory_format=torch.channels_last))
         # What follows goes class by class, and in channels-last each class would be every C-th number.
         return logits.contiguous().float().softmax(dim=1)
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let this process keep what its layers free, up to 256 MiB, instead of giving it back to the kernel each time.
+
+    Every layer's map is megabytes, so glibc otherwise returns and fetches them several times a plane, and the kernel
+    clears each page anew: an eighth of a plane's time. Where the C library is another one nothing is done.
+    """
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
+        library.mallopt(_MMAP_THRESHOLD, _LARGEST_ON_HEAP)
+        library.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+class Halve(nn.Module):
+    """Max pooling of 2 x 2 as two maxima: the same numbers, three times as fast as `max_pool2d` in channels-last."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Give (B, C, H/2, W/2) of (B, C, H, W), H and W even."""
+        rows = torch.maximum(maps[:, :, ::2], maps[:, :, 1::2])
+        return torch.maximum(rows[..., ::2], rows[..., 1::2])
+
+
+class Enlarge(nn.Module):
+    """Bilinear x 2 with aligned corners, computed in float32: faster than on bfloat16, and less is rounded."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Give (B, C, 2H, 2W) of (B, C, H, W)."""
+        large = functional.interpolate(maps.float(), scale_factor=2, mode="bilinear", align_corners=True)
+        return large.to(maps.dtype)
+
+
+class Join(nn.Module):
+    """Two channels-last maps, channel behind channel, by two copies: `cat` takes twice as long there."""
+
+    def forward(self, skip: Tensor, enlarged: Tensor) -> Tensor:
+        """Give (B, C + D, H, W) of (B, C, H, W) and (B, D, H, W)."""
+        count, channels, height, width = skip.shape
+        size = (count, channels + enlarged.shape[1], height, width)
+        joined = torch.empty(size, dtype=skip.dtype, memory_format=torch.channels_last)
+        joined[:, :channels].copy_(skip)
+        joined[:, channels:].copy_(enlarged)
+        return joined
+
+
+def quicken_layers(network: nn.Module) -> None:
+    """Put layers that give the same faster on a CPU in the place of the ordinary ones; for prediction alone."""
+    for parent in list(network.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, nn.MaxPool2d) and (layer.kernel_size, layer.stride, layer.padding) == (2, 2, 0):
+                setattr(parent, name, Halve())
+            elif isinstance(layer, nn.Upsample):
+                setattr(parent, name, Enlarge())
+            elif isinstance(layer, JoinMaps):
+                setattr(parent, name, Join())
 
 
 def make_ready(networks: Iterable[nn.Module], precision: str, device: torch.device) -> list[ReadyNetwork]:

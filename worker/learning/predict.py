@@ -1,15 +1,17 @@
 """What trained networks say about slices: probabilities, and label volumes in native geometry."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from worker.learning.configs import SegmentationConfig
 from worker.learning.errors import BadInputError, ShapeError
+from worker.learning.halves import in_halves
 from worker.learning.inference import ReadyNetwork, make_ready
 from worker.learning.resize import labels_in_native, most_probable, uncertainty_in_native
-from worker.learning.shapes import LabelArray, as_unit_floats, refuse_bad_images
+from worker.learning.shapes import LabelArray, Progress, as_unit_floats, ignore_progress, refuse_bad_images
 
 # Pixels a forward pass: on a CPU 2 planes of 256 x 256 (a half-wide map of 16 channels is 4 MiB; one plane more and the
 # pass is slower), on a GPU 256 of them.
@@ -18,16 +20,20 @@ GPU_BATCH_PIXELS = 2**24
 
 
 def predict_probabilities(
-    networks: Sequence[nn.Module], images: Tensor, config: SegmentationConfig, device: torch.device
+    networks: Sequence[nn.Module],
+    images: Tensor,
+    config: SegmentationConfig,
+    device: torch.device,
+    on_progress: Progress = ignore_progress,
 ) -> Tensor:
     """Give (Z, C, S, S) float32 on `device`: the mean of the members' softmax, for images (Z, 1 or 3, S, S).
 
     Evaluation mode, no augmentation, every member sees the very same planes, so pixels of an ensemble always belong
     together; the members themselves are left as they are. Whoever predicts many volumes hands in what `make_ready`
-    gave, here and below. Raises ShapeError for images the networks were not made for and
-    BadInputError without a network.
+    gave, here and below; `on_progress` is told of each batch of planes, and what it raises ends the prediction. Raises
+    ShapeError for images the networks were not made for and BadInputError without a network.
     """
-    chunks = list(_probability_chunks(networks, images, config, device))
+    chunks = list(_probability_chunks(networks, images, config, device, on_progress))
     if not chunks:
         return torch.empty(0, config.classes, config.image_size, config.image_size, device=device)
     return torch.cat(chunks)
@@ -62,6 +68,7 @@ def predict_with_uncertainty(
     native: tuple[int, int],
     config: SegmentationConfig,
     device: torch.device,
+    on_progress: Progress = ignore_progress,
 ) -> tuple[LabelArray, LabelArray]:
     """Give (labels, uncertainty), both (Z, H, W) uint8 in `native` plane size on the host.
 
@@ -70,7 +77,7 @@ def predict_with_uncertainty(
     """
     labels = [torch.empty(0, *native, dtype=torch.uint8, device=device)]
     unsure = [torch.empty(0, *native, dtype=torch.uint8, device=device)]
-    for chunk in _probability_chunks(networks, images, config, device):
+    for chunk in _probability_chunks(networks, images, config, device, on_progress):
         labels.append(labels_in_native(chunk, native, config.resize))
         unsure.append(uncertainty_in_native(chunk, native, config.resize))
     return torch.cat(labels).cpu().numpy(), torch.cat(unsure).cpu().numpy()
@@ -89,7 +96,11 @@ def predict_volume(
 
 
 def _probability_chunks(
-    networks: Sequence[nn.Module], images: Tensor, config: SegmentationConfig, device: torch.device
+    networks: Sequence[nn.Module],
+    images: Tensor,
+    config: SegmentationConfig,
+    device: torch.device,
+    on_progress: Progress = ignore_progress,
 ) -> Iterator[Tensor]:
     """Give the mean probabilities of one batch of planes after the other."""
     refuse_bad_images(images)
@@ -99,19 +110,10 @@ def _probability_chunks(
         raise BadInputError("A prediction needs at least one trained network.")
     ready = make_ready(networks, config.precision, device)
     pixels = GPU_BATCH_PIXELS if device.type == "cuda" else CPU_BATCH_PIXELS
-    for batch in torch.split(images, max(1, pixels // config.image_size**2)):
-        yield _fitting_softmax(ready, as_unit_floats(batch.to(device)))
-
-
-def _fitting_softmax(networks: Sequence[ReadyNetwork], planes: Tensor) -> Tensor:
-    """Give the mean softmax of the planes; out of memory, once more in two halves, which gives the same."""
-    try:
-        return _mean_softmax(networks, planes)
-    except torch.OutOfMemoryError:
-        if len(planes) < 2:
-            raise
-    torch.cuda.empty_cache()
-    return torch.cat([_mean_softmax(networks, half) for half in planes.chunk(2)])
+    size = max(1, pixels // config.image_size**2)
+    for number, batch in enumerate(torch.split(images, size)):
+        on_progress(number * size, len(images), "predicting")
+        yield in_halves(partial(_mean_softmax, ready), as_unit_floats(batch.to(device)))
 
 
 @torch.inference_mode()

@@ -111,11 +111,23 @@ def flatten_groups(groups: Indices) -> Indices:
 
     A slice that two groups of one patient share enters once: twice it would be its own negative.
     """
-    flat = groups.ravel()
-    flat = flat[flat != NO_MATE]
-    _, first = np.unique(flat, return_index=True)
-    distinct: Indices = flat[np.sort(first)]
+    distinct: Indices = groups.ravel()[_first_places(groups)]
     return distinct
+
+
+def number_groups(groups: Indices) -> Indices:
+    """Give for each slice of `flatten_groups` the row of the group that brought it into the batch."""
+    rows: Indices = _first_places(groups) // groups.shape[1]
+    return rows
+
+
+def _first_places(groups: Indices) -> Indices:
+    """Where in the raveled groups each distinct slice stands first, ascending."""
+    flat = groups.ravel()
+    _, first = np.unique(flat, return_index=True)
+    first = np.sort(first).astype(np.int64)
+    places: Indices = first[flat[first] != NO_MATE]
+    return places
 
 
 def _runs(starts_here: npt.NDArray[np.bool_]) -> tuple[Indices, Indices]:

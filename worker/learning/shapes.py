@@ -13,6 +13,12 @@ from worker.learning.errors import PoolStructureError, ShapeError
 UNLABELLED = 255  # a pixel nobody has labelled, everywhere
 
 Progress = Callable[[int, int, str], None]  # (done, total, message); may raise to stop the work
+
+
+def ignore_progress(done: int, total: int, message: str) -> None:
+    """Tell nobody."""
+
+
 Spacing = tuple[float, float, float]  # millimetres along (z, y, x)
 LabelArray = npt.NDArray[np.uint8]
 

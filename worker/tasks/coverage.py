@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.db.models import Project
 from app.errors import NothingLeft
-from app.services import rounds
+from app.services import pools, rounds
 from app.services.coverage import MAPPED_AT_MOST, store_places
 from worker.dataset import load_volumes
 from worker.device import choose_device
@@ -30,7 +30,7 @@ def run(work: Work) -> Record:
     with work.database.reading() as session:
         project = session.get_one(Project, work.project_id)
         encoder = rounds.find_encoder(session, project)
-        slices = rounds.list_pool(session, project)
+        slices = pools.list_pool(session, project)
         volumes = load_volumes(session, [each.volume_id for each in slices])
     if not slices:
         raise NothingLeft(f"project {project.slug!r} has no slices of train patients")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,9 +39,12 @@ def run(work: Work) -> Record:
     networks = make_ready(built, config.precision, device)
     predicted = []
     for done, volume in enumerate(volumes.values()):
-        work.progress(done, len(volumes), f"predicting {volume.patient.code} {volume.name}")
+        told = done, len(volumes), f"predicting {volume.patient.code} {volume.name}"
+        work.progress(*told)
         planes = torch.from_numpy(read_planes(work.blobs, volume, config.image_size, config.resize, config.channels))
-        mask, unsure = predict_with_uncertainty(networks, planes, (volume.height, volume.width), config, device)
+        # Told again at every batch of planes, so that a cancellation need not wait for the volume.
+        again = partial(_tell, work, told)
+        mask, unsure = predict_with_uncertainty(networks, planes, (volume.height, volume.width), config, device, again)
         pack = store_planes(work.blobs, unsure)
         predicted.append(PredictedVolume(volume.id, work.blobs.put(encode_mask(mask)), pack))
 
@@ -49,3 +53,7 @@ def run(work: Work) -> Record:
         return {"volumes": len(predicted), "round": round_.number, "model_version": round_.number}
 
     return record
+
+
+def _tell(work: Work, told: tuple[int, int, str], *_planes: object) -> None:
+    work.progress(*told)

@@ -15,8 +15,9 @@ from app.errors import Unavailable
 from app.names import STRATEGIES as DESCRIPTORS
 from app.names import Need
 from app.protocols import load_protocol
-from app.services import rounds
-from app.services.rounds import PoolSlice, ProposedPick
+from app.services import pools, rounds
+from app.services.pools import PoolSlice
+from app.services.rounds import ProposedPick
 from worker.dataset import load_volumes
 from worker.device import choose_device
 from worker.learning.errors import WeightsError, WeightsMissingError
@@ -46,7 +47,7 @@ def run(work: Work) -> Record:
         project = session.get_one(Project, work.project_id)
         encoder = None if round_.encoder_id is None else session.get_one(Model, round_.encoder_id)
         members = find_newest_members(session, project, round_)
-        slices = rounds.list_pool(session, project)
+        slices = pools.list_pool(session, project)
         volumes = load_volumes(session, [each.volume_id for each in slices])
     work.progress(0, 2, "reading the pool")
     needs = DESCRIPTORS[round_.strategy].needs

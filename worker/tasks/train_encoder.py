@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.db.models import Model, Project, Round
 from app.names import ModelKind
 from app.protocols import load_protocol
-from app.services import rounds
+from app.services import pools, rounds
 from worker.checkpoints import save_features, save_weights
 from worker.dataset import count_channels, load_slice_pool, load_volumes
 from worker.device import choose_device, describe_device
@@ -27,7 +27,7 @@ def run(work: Work) -> Record:
     with work.database.reading() as session:
         round_ = session.get_one(Round, work.round_id)
         project = session.get_one(Project, work.project_id)
-        pool = rounds.list_pool(session, project)
+        pool = pools.list_pool(session, project)
         volumes = load_volumes(session, [each.volume_id for each in pool])
     config = EncoderConfig(**dataclasses.asdict(load_protocol(project.protocol).encoder))
     device = choose_device(work.settings)
@@ -44,7 +44,7 @@ def run(work: Work) -> Record:
 
     fitted = fit_in_memory(fit, config.batch_slices, config.image_size, least=config.group_size)
     encoder = build_encoder(fitted.state, fitted.config, fitted.channels)
-    features = embed_slices(encoder, slices.images, fitted.config, device)
+    features = embed_slices(encoder, slices.images, fitted.config, device, work.progress)
     weights_key = save_weights(work.blobs, fitted.state)
     features_key = save_features(work.blobs, [each.slice_id for each in pool], features)
 

@@ -14,8 +14,8 @@ from app.db.models import Model, Project, Round, Volume
 from app.errors import NothingLeft, Unavailable
 from app.names import ModelKind, Split, Supervision
 from app.protocols import SegmentationProtocol, load_protocol
-from app.services import projects, rounds
-from app.services.rounds import AnnotatedSlice
+from app.services import pools, projects, rounds
+from app.services.pools import AnnotatedSlice
 from worker.checkpoints import save_weights
 from worker.dataset import count_channels, load_labelled_slices, load_volumes
 from worker.device import choose_device, describe_device
@@ -36,11 +36,11 @@ def run(work: Work) -> Record:
     with work.database.reading() as session:
         round_ = session.get_one(Round, work.round_id)
         project = session.get_one(Project, work.project_id)
-        annotated = rounds.training_set(session, round_)
+        annotated = pools.training_set(session, round_)
         if not annotated:
             raise NothingLeft("no train slice is annotated, so there is nothing to learn from")
         volumes = load_volumes(session, [each.volume_id for each in annotated])
-        pool_size = projects.count_slices(session, project)[Split.TRAIN]
+        pool_size = projects.count_slices(session, [project.id])[project.id][Split.TRAIN]
         protocol = load_protocol(project.protocol)
         config = _config(project, protocol.segmentation, volumes, len(annotated) / pool_size)
         trained = {model.member for model in rounds.list_members(session, round_)}
@@ -49,7 +49,7 @@ def run(work: Work) -> Record:
     seen_as = (config.image_size, config.resize, config.channels)
     references = iterate_references(work.database, work.blobs, judged, *seen_as)
     validation = [reference for _, reference in references]
-    training = load_labelled_slices(work.database, work.blobs, annotated, volumes, *seen_as)
+    training = load_labelled_slices(work.database, work.blobs, annotated, volumes, *seen_as, work.progress)
     device = choose_device(work.settings)
     seen = [str(each.version_id) for each in annotated] + [str(volume.id) for volume in judged]
     for member in range(protocol.members):

@@ -9,7 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.oracles import group_loss_by_loops, legacy_group_loss_by_loops, nt_xent_by_loops
+from tests.oracles import (
+    group_loss_by_loops,
+    legacy_group_loss_by_loops,
+    nt_xent_by_loops,
+    total_loss_by_loops,
+)
 from worker.learning.configs import EncoderConfig
 from worker.learning.errors import ConfigError, ShapeError
 from worker.learning.losses.contrastive import group_loss, legacy_group_loss, nt_xent, relation_mask, total_loss
@@ -34,6 +39,52 @@ def batches(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
 def test_nt_xent_equals_its_twin(batch, temperature):
     first, second, *_ = batch
     assert nt_xent(first, second, temperature).item() == pytest.approx(nt_xent_by_loops(first, second, temperature))
+
+
+@given(batches(), st.floats(0.1, 2))
+@settings(max_examples=40, deadline=None)
+def test_nt_xent_that_spares_a_patients_slices_equals_its_twin(batch, temperature):
+    first, second, patients, volumes, z = batch
+    same = relation_mask("patient", patients, volumes, z)
+    expected = nt_xent_by_loops(first, second, temperature, lambda a, b: bool(patients[a] == patients[b]))
+    assert nt_xent(first, second, temperature, same).item() == pytest.approx(expected, abs=1e-12)
+    config = EncoderConfig(
+        weight_patient=0, weight_volume=0, temperature=temperature, nt_xent_negatives="other-patients"
+    )
+    assert total_loss(*batch, config).item() == pytest.approx(expected, abs=1e-12)
+
+
+@given(batches(), st.lists(st.sampled_from([0.0, 0.05, 0.35, 1.0]), min_size=4, max_size=4), st.floats(0.1, 2))
+@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize("anchors", ["both", "first"])
+def test_total_equals_its_twin(anchors, batch, weights, temperature):
+    if not any(weights):
+        return
+    names = ("weight_nt_xent", "weight_patient", "weight_volume", "weight_slice")
+    fields = dict(zip(names, weights, strict=True))
+    config = EncoderConfig(temperature=temperature, anchors=anchors, **fields)
+    first, second, *ids = batch
+    expected = total_loss_by_loops(first, second, *(each.tolist() for each in ids), weights, temperature, anchors)
+    assert total_loss(*batch, config).item() == pytest.approx(expected, abs=1e-12)
+
+
+@given(batches(), st.lists(st.integers(0, 2), min_size=7, max_size=7))
+@settings(max_examples=40, deadline=None)
+def test_legacy_flag_puts_the_published_form_in_place_of_every_group_loss(batch, groups):
+    first, second, *_ = batch
+    ids = torch.tensor(groups[: len(first)])
+    expected = nt_xent_by_loops(first, second, 0.5)
+    expected += (0.05 + 0.35) * legacy_group_loss_by_loops(first, second, ids.tolist(), 0.5)
+    config = EncoderConfig(legacy=True)
+    assert total_loss(*batch, config, ids).item() == pytest.approx(expected, abs=1e-12)
+    split = replace(config, weight_patient=0.4, weight_volume=0.0)
+    assert total_loss(*batch, split, ids).item() == pytest.approx(expected, abs=1e-12), "the split is inert"
+
+
+def test_legacy_flag_needs_the_sampled_groups():
+    view, ids = torch.ones(2, 4), torch.tensor([0, 1])
+    with pytest.raises(ConfigError, match="legacy"):
+        total_loss(view, view, ids, ids, ids, EncoderConfig(legacy=True))
 
 
 @given(batches(), st.sampled_from(RELATIONS), st.sampled_from(["both", "first"]))

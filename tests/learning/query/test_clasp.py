@@ -10,9 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.learning.query.maps import KeptMaps, draw_maps
-from tests.oracles import clasp_picks_by_loops, class_entropies_by_loops
+from tests.oracles import (
+    clasp_columns_by_loops,
+    clasp_picks_by_loops,
+    class_entropies_by_loops,
+    power_noise_by_loops,
+)
 from worker.learning.errors import ConfigError
-from worker.learning.query.clasp import add_power_noise, class_entropies, pick_by_clasp_entropy
+from worker.learning.query.clasp import _draw_strata, add_power_noise, class_entropies, pick_by_clasp_entropy
 from worker.learning.query.pool import QueryPool
 
 SLICES, CLASSES = 30, 4
@@ -63,6 +68,20 @@ def test_an_odd_remainder_goes_by_lot():
         assert len(set(picks.indices)) == 12
         seen.add(picks.indices[:12])
     assert len(seen) > 3
+
+
+@given(st.integers(1, 40), st.floats(0, 1), st.integers(2, 6), st.integers(0, 999))
+@settings(max_examples=40, deadline=None)
+def test_strata_equal_their_twin(budget, share, columns, seed):
+    expected = clasp_columns_by_loops(budget, share, columns, rng(seed))
+    assert _draw_strata(budget, share, columns, rng(seed)).tolist() == expected
+
+
+@given(st.lists(st.lists(st.floats(0, 2), min_size=3, max_size=3), min_size=1, max_size=5), st.floats(0.1, 100))
+@settings(max_examples=40, deadline=None)
+def test_noise_equals_its_twin(scores, beta):
+    expected = power_noise_by_loops(scores, beta, rng(3))
+    assert add_power_noise(np.array(scores), beta, rng(3)) == pytest.approx(np.array(expected))
 
 
 def test_power_noise_draws_in_proportion_to_the_power_of_the_score():

@@ -41,11 +41,13 @@ def test_the_graph_equals_its_twin(size, seed):
     assert join_by_cosine(features) == pytest.approx(np.array(cosine_graph_by_loops(features.tolist())), abs=1e-4)
 
 
-def test_the_network_without_dropout_equals_its_twin():
-    features = bring_to_length_one(rng(1).random((5, 4)).astype(np.float32))
+@given(st.integers(2, 6), st.integers(1, 5), st.integers(0, 999))
+@settings(max_examples=15, deadline=None)
+def test_the_network_without_dropout_equals_its_twin(size, columns, seed):
+    features = bring_to_length_one(rng(seed).random((size, columns)).astype(np.float32))
     graph = join_by_cosine(features)
-    with seeded_initialisation(0, "graph"):
-        network = GraphNetwork(4).eval()
+    with seeded_initialisation(seed, "graph"):
+        network = GraphNetwork(columns).eval()
     hidden, scores = network(torch.from_numpy(features), torch.from_numpy(graph))
     layers = [(each.weight.tolist(), each.bias.tolist()) for each in (network.first, network.second)]
     expected_hidden, expected_scores = graph_network_by_loops(features.tolist(), graph.tolist(), layers)

@@ -5,13 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from app.names import STRATEGIES as DESCRIPTORS
 from app.names import Need
 from tests.learning.query.maps import KeptMaps, draw_maps
-from tests.oracles import per_volume_picks_by_loops, random_picks_by_loops, strata_by_loops
 from worker.learning.errors import BudgetError, ConfigError, NothingToPickError
 from worker.learning.query.coreset import k_center_greedy
 from worker.learning.query.pool import QueryPool
@@ -162,39 +159,6 @@ def test_a_lone_slice_of_a_volume_stands_in_the_middle():
     one = np.array([True])
     pool = QueryPool(np.array([0]), np.array([4]), np.array([7]), ~one, one)
     assert pick("random-by-position", pool, 1).values == (0.5,)
-
-
-@st.composite
-def small_pools(draw):
-    size = draw(st.integers(1, 12))
-    volumes = np.array(draw(st.lists(st.integers(0, 3), min_size=size, max_size=size)))
-    z = np.array([int((volumes[:index] == volumes[index]).sum()) for index in range(size)])
-    roles = draw(st.lists(st.sampled_from("aac-"), min_size=size, max_size=size))
-    roles[draw(st.integers(0, size - 1))] = "a"
-    annotated, available = (np.array([role == each for role in roles]) for each in "ca")
-    return QueryPool(volumes // 2, volumes, z, annotated, available)
-
-
-@given(small_pools(), st.integers(1, 8), st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
-def test_rules_without_learning_equal_their_twins(pool, budget, seed):
-    available = np.flatnonzero(pool.available)
-    generator = np.random.default_rng(seed)
-    expected = random_picks_by_loops(generator.random(pool.size).tolist(), available.tolist(), budget)
-    assert list(pick("random", pool, budget, seed).indices) == expected
-
-    generator = np.random.default_rng(seed)
-    ranks = generator.random(len(set(pool.volume_ids.tolist()))).tolist()
-    shuffled = available[generator.permutation(len(available))].tolist()
-    annotated = np.flatnonzero(pool.annotated).tolist()
-    expected = per_volume_picks_by_loops(pool.volume_ids.tolist(), annotated, shuffled, ranks, budget)
-    assert list(pick("random-per-volume", pool, budget, seed).indices) == expected
-
-    generator = np.random.default_rng(seed)
-    keys = generator.random(len(available)).tolist()
-    strata = strata_by_loops(pool.volume_ids.tolist(), pool.z.tolist(), available.tolist(), keys, budget)
-    expected = generator.permutation([int(generator.choice(stratum)) for stratum in strata]).tolist()
-    assert list(pick("random-by-position", pool, budget, seed).indices) == expected
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

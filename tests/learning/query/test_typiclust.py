@@ -43,7 +43,8 @@ def test_picks_equal_the_twin_on_the_same_clusters(seed):
     picks = pick_by_typiclust(make_pool(features, annotated), 4, {}, rng(seed))
     unit = bring_to_length_one(features.astype(np.float32))
     clusters = cluster_features(unit, 4 + len(annotated), rng(seed))
-    expected = typiclust_by_loops(unit.tolist(), clusters.tolist(), annotated, 4)
+    available = [index for index in range(len(unit)) if index not in annotated]
+    expected = typiclust_by_loops(unit.tolist(), clusters.tolist(), annotated, available, 4)
     assert list(picks.indices)[: len(expected)] == expected
     assert len(set(picks.indices)) == 4
 

@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.oracles import vaal_discriminator_loss_by_loops, vaal_divergence_by_loops
+from tests.oracles import (
+    vaal_autoencoder_loss_by_loops,
+    vaal_discriminator_loss_by_loops,
+    vaal_divergence_by_loops,
+)
 from worker.learning.errors import ConfigError, TrainingDivergedError
 from worker.learning.nets.vaal import Autoencoder, Discriminator, divergence
 from worker.learning.query.pool import QueryPool
@@ -50,12 +56,16 @@ def make_pool(images: torch.Tensor, annotated: np.ndarray) -> QueryPool:
     return QueryPool(slices, slices, slices * 0, annotated, ~annotated, pixel_reader=images.numpy)
 
 
-def test_losses_equal_their_twins():
-    mean, log_variance = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(2))
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 999))
+@settings(max_examples=25, deadline=None)
+def test_discriminators_loss_and_divergence_equal_their_twins(annotated, others, seed):
+    generator = torch.Generator().manual_seed(seed)
+    mean, log_variance = torch.randn(2, annotated + others, 32, generator=generator)
     twin = vaal_divergence_by_loops(mean.tolist(), log_variance.tolist())
     assert divergence(mean, log_variance).tolist() == pytest.approx(twin, rel=1e-4)
-    logits = torch.tensor([2.0, -1.0, 0.5, 0.0, -3.0])
-    assert float(discriminator_loss(logits, 2)) == pytest.approx(vaal_discriminator_loss_by_loops(logits.tolist(), 2))
+    logits = 3 * torch.randn(annotated + others, generator=generator)
+    expected = vaal_discriminator_loss_by_loops(logits.tolist(), annotated)
+    assert float(discriminator_loss(logits, annotated)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_discriminator_is_asked_for_zero_on_the_others():
@@ -64,20 +74,20 @@ def test_the_discriminator_is_asked_for_zero_on_the_others():
     assert float(discriminator_loss(torch.tensor([20.0, 20.0, -20.0, -20.0]), 2)) == pytest.approx(0, abs=1e-3)
 
 
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(0, 999))
+@settings(max_examples=15, deadline=None)
 @torch.no_grad()
-def test_the_autoencoders_loss_adds_up_both_kinds(images):
-    with seeded_initialisation(0, "vaal"):
+def test_autoencoders_loss_equals_its_twin(annotated, others, seed):
+    with seeded_initialisation(seed, "vaal"):
         autoencoder, discriminator = Autoencoder(1, 32, 4).eval(), Discriminator()
-    batch, kinds = images[[0, 1, 25]], ([0, 1], [2])
-    loss = autoencoder_loss(autoencoder, discriminator, batch, 2, torch.Generator().manual_seed(5))
+    batch = torch.rand(annotated + others, 1, 32, 32, generator=torch.Generator().manual_seed(seed))
+    loss = autoencoder_loss(autoencoder, discriminator, batch, annotated, torch.Generator().manual_seed(5))
     mean, log_variance = autoencoder.encode(batch)
     noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(5))
-    error = (autoencoder.decode(mean + noise * torch.exp(log_variance / 2)) - batch) ** 2
-    apart = vaal_divergence_by_loops(mean.tolist(), log_variance.tolist())
-    fooled = (1 + torch.exp(-discriminator(mean))).log().tolist()
-    expected = sum(
-        sum(float(error[row].mean()) + apart[row] / 32**2 + fooled[row] for row in rows) / len(rows) for rows in kinds
-    )
+    rebuilt = autoencoder.decode(mean + noise * torch.exp(log_variance / 2))
+    logits = discriminator(mean)
+    numbers = (each.tolist() for each in (mean, log_variance, logits))
+    expected = vaal_autoencoder_loss_by_loops(batch.numpy(), rebuilt.numpy(), *numbers, annotated)
     assert float(loss) == pytest.approx(expected, rel=1e-4)
 
 
@@ -102,8 +112,8 @@ def test_slices_unlike_the_annotated_ones_are_judged_so_and_picked(images, annot
     judged = judge_slices(*networks, images)
     assert judged.shape == (SLICES,)
     assert judged[:20].mean() > judged[20:].mean() + 0.1
-    settings = {"epochs": 16, "batch": 16, "width": 8}  # 40 iterations as well
-    picks = pick_by_vaal(make_pool(images, annotated), 8, settings, rng(3))
+    config = {"epochs": 16, "batch": 16, "width": 8}  # 40 iterations as well
+    picks = pick_by_vaal(make_pool(images, annotated), 8, config, rng(3))
     assert sum(index >= 20 for index in picks.indices) >= 7
     assert list(picks.values) == sorted(picks.values, reverse=True)
 

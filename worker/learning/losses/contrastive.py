@@ -13,12 +13,14 @@ from worker.learning.configs import EncoderConfig
 from worker.learning.errors import ConfigError, ShapeError
 
 
-def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+def nt_xent(first: Tensor, second: Tensor, temperature: float, spared: Tensor | None = None) -> Tensor:
     """Give SimCLR's loss, a scalar: each of the 2B views must find the other view of its slice among all others.
 
-    A batch of one slice has no negatives and gives 0. Source: Chen et al., ICML 2020, Eq. 1.
+    Slices that are `spared` each other, (B, B) bool, are no negatives; None: all others are, as the paper keeps it
+    though its group losses pull slices of one patient together. An anchor without negatives adds 0. Source: Chen et
+    al., ICML 2020, Eq. 1.
     """
-    return _nt_xent_from(_similarities(first, second, temperature))
+    return _nt_xent_from(_similarities(first, second, temperature), spared)
 
 
 def group_loss(
@@ -35,14 +37,30 @@ def group_loss(
 
 
 def total_loss(
-    first: Tensor, second: Tensor, patient_ids: Tensor, volume_ids: Tensor, z: Tensor, config: EncoderConfig
+    first: Tensor,
+    second: Tensor,
+    patient_ids: Tensor,
+    volume_ids: Tensor,
+    z: Tensor,
+    config: EncoderConfig,
+    group_ids: Tensor | None = None,
 ) -> Tensor:
-    """Give Eq. 5, a scalar: NT-Xent and the three group losses with the weights of `config`; ids are (B,) integers."""
+    """Give Eq. 5, a scalar: NT-Xent and the three group losses with the weights of `config`; ids are (B,) integers.
+
+    With `config.legacy` each group loss is `legacy_group_loss`, for which `group_ids` says who was sampled together; it
+    is the same for every relation, so only the sum of their weights counts. Raises ConfigError when they are missing.
+    """
     similarities = _similarities(first, second, config.temperature)
     same_patient = relation_mask("patient", patient_ids, volume_ids, z)
     loss = similarities.new_zeros(())
     if config.weight_nt_xent > 0:
-        loss = loss + config.weight_nt_xent * _nt_xent_from(similarities)
+        spared = same_patient if config.nt_xent_negatives == "other-patients" else None
+        loss = loss + config.weight_nt_xent * _nt_xent_from(similarities, spared)
+    if config.legacy:
+        if group_ids is None:
+            raise ConfigError("legacy", config.legacy, "on only where the sampled groups of a batch are known")
+        weights = sum(weight for _, weight in config.relation_weights)
+        return loss + weights * _legacy_loss_from(similarities, group_ids)
     for relation, weight in config.relation_weights:
         if weight > 0:
             related = relation_mask(relation, patient_ids, volume_ids, z)
@@ -72,12 +90,7 @@ def legacy_group_loss(first: Tensor, second: Tensor, group_ids: Tensor, temperat
     Its mask of positives is all ones, so each of the 2B-1 other views is a positive; each term has that one positive
     and the views outside the anchor's sampled group in its denominator. `group_ids`: (B,), each slice's sampled group.
     """
-    similarities = _similarities(first, second, temperature)
-    groups = torch.cat([group_ids, group_ids])
-    outside = groups[:, None] != groups[None, :]
-    negatives = similarities.masked_fill(~outside, -torch.inf).logsumexp(dim=1, keepdim=True)  # (2B, 1)
-    terms = torch.logaddexp(similarities, negatives) - similarities
-    return terms[_others(similarities)].mean()
+    return _legacy_loss_from(_similarities(first, second, temperature), group_ids)
 
 
 def _similarities(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -97,10 +110,24 @@ def _others(similarities: Tensor) -> Tensor:
     return ~torch.eye(len(similarities), dtype=torch.bool, device=similarities.device)
 
 
-def _nt_xent_from(similarities: Tensor) -> Tensor:
+def _nt_xent_from(similarities: Tensor, spared: Tensor | None) -> Tensor:
     slices = len(similarities) // 2
     other_view = torch.arange(2 * slices, device=similarities.device).roll(slices)
-    return functional.cross_entropy(similarities.masked_fill(~_others(similarities), -torch.inf), other_view)
+    compared = _others(similarities)
+    if spared is not None:
+        itself = torch.eye(slices, dtype=torch.bool, device=spared.device)
+        compared = compared & (~spared | itself).repeat(2, 2)
+    return functional.cross_entropy(similarities.masked_fill(~compared, -torch.inf), other_view)
+
+
+def _legacy_loss_from(similarities: Tensor, group_ids: Tensor) -> Tensor:
+    groups = torch.cat([group_ids, group_ids])
+    outside = groups[:, None] != groups[None, :]
+    negatives = similarities.masked_fill(~outside, -torch.inf).logsumexp(dim=1, keepdim=True)  # (2B, 1)
+    terms = torch.logaddexp(similarities, negatives) - similarities
+    others = _others(similarities)
+    # Not `terms[others]`, for which a GPU has to tell the host how many there are.
+    return terms.where(others, 0).sum() / (len(terms) * (len(terms) - 1))
 
 
 def _group_loss_from(similarities: Tensor, related: Tensor, same_patient: Tensor, anchors: str) -> Tensor:

@@ -78,6 +78,7 @@ class Decoder(nn.Module):
         self.narrow = nn.ModuleList(nn.Conv2d(wide, narrow, kernel_size=1) for wide, narrow in steps)
         self.blocks = nn.ModuleList(convolution_block(2 * narrow, narrow, dropout=0.0) for _, narrow in steps)
         self.enlarge = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
+        self.join = JoinMaps()
         self.head = nn.Conv2d(WIDTHS[0], classes, kernel_size=3, padding=1)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
@@ -85,9 +86,17 @@ class Decoder(nn.Module):
         *skips, decoded = maps
         for narrow, block, skip in zip(self.narrow, self.blocks, reversed(skips), strict=True):
             enlarged = with_dense_gradient(self.enlarge(narrow(decoded)))
-            decoded = block(torch.cat([skip, enlarged], dim=1))
+            decoded = block(self.join(skip, enlarged))
         logits: Tensor = self.head(decoded)
         return logits
+
+
+class JoinMaps(nn.Module):
+    """Two maps of one size, channel behind channel; a layer so that `inference` may do it its own way."""
+
+    def forward(self, skip: Tensor, enlarged: Tensor) -> Tensor:
+        """Give (B, C + D, H, W) of (B, C, H, W) and (B, D, H, W)."""
+        return torch.cat([skip, enlarged], dim=1)
 
 
 def with_dense_gradient(maps: Tensor) -> Tensor:

@@ -12,10 +12,15 @@ from worker.learning.errors import WeightsMissingError
 from worker.learning.nets.encoder import ContrastiveEncoder, find_imagenet_weights, load_imagenet
 from worker.learning.query.pool import Features
 from worker.learning.seeding import seeded_initialisation
+from worker.learning.shapes import Progress, ignore_progress
 
 
 def embed_by_imagenet(
-    read_images: Callable[[], Tensor], config: EncoderConfig, device: torch.device, weights: Path | None = None
+    read_images: Callable[[], Tensor],
+    config: EncoderConfig,
+    device: torch.device,
+    weights: Path | None = None,
+    on_progress: Progress = ignore_progress,
 ) -> Features:
     """Give the (N, 512) features of (N, C, S, S) images by a ResNet-18 with ImageNet weights and nothing else.
 
@@ -30,4 +35,4 @@ def embed_by_imagenet(
     with seeded_initialisation(0, "overwritten"):
         encoder = ContrastiveEncoder(channels)
     load_imagenet(encoder, path, channels)
-    return embed_slices(encoder, images, config, device)
+    return embed_slices(encoder, images, config, device, on_progress)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from worker.learning.configs import SegmentationConfig
 from worker.learning.errors import BadInputError, ShapeError
+from worker.learning.halves import in_halves
 from worker.learning.inference import ReadyNetwork, make_ready
 from worker.learning.nets.unet import UNet
 from worker.learning.precision import memory_format
@@ -100,7 +101,7 @@ class Members:
         places = send(torch.from_numpy(indices), self._device)
         for batch in torch.split(places, max(1, pixels // self._config.image_size**2)):
             self._on_progress(done, len(indices), message)
-            results.append(compute(as_unit_floats(images[batch])))
+            results.append(in_halves(lambda places: compute(as_unit_floats(images[places])), batch))
             done += len(batch)
         joined: npt.NDArray[np.generic] = torch.cat(results).cpu().numpy()
         return joined

@@ -19,7 +19,7 @@ from worker.learning.errors import (
     ShapeError,
     UnrevealedLabelError,
 )
-from worker.learning.shapes import Progress
+from worker.learning.shapes import Progress, ignore_progress
 
 CPU = torch.device("cpu")
 Features = npt.NDArray[np.float32]
@@ -32,10 +32,6 @@ MapScore = Callable[[Iterable[Tensor]], Tensor]
 
 It gets one member's maps after the other and is called batch by batch, on the device, so nothing larger is ever kept.
 """
-
-
-def ignore_progress(done: int, total: int, message: str) -> None:
-    """Tell nobody."""
 
 
 class ProbabilityReader(Protocol):

@@ -68,7 +68,9 @@ def variance_ratio(maps: Iterable[Tensor]) -> Tensor:
         vote = (probabilities.max(dim=1, keepdim=True).indices == classes).to(torch.uint8)
         votes = vote if members == 0 else votes + vote
         members += 1
-    return (1 - votes.amax(dim=1).float() / members).mean(dim=(1, 2))
+    # Votes are added up as whole numbers: slices with as many dissenters have the same value to the last bit.
+    agreeing = votes.amax(dim=1).sum(dim=(1, 2), dtype=torch.int64)
+    return (1 - agreeing.double() / (members * votes[0, 0].numel())).float()
 
 
 def mutual_information(maps: Iterable[Tensor]) -> Tensor:
