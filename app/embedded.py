@@ -13,7 +13,7 @@ import uvicorn
 from app.client import Client, import_listing, label_schema_of
 from app.datasets.registry import list_dataset
 from app.db.migrate import migrate
-from app.db.session import Database
+from app.db.session import Database, wait_until_reachable
 from app.errors import AddressTaken
 from app.log import get_log
 from app.main import create_app
@@ -36,6 +36,7 @@ _log = get_log(__name__)
 def running_service(knobs: Settings, queues: tuple[Queue, ...] = tuple(Queue)) -> Iterator[str]:
     """Migrate, serve and work until the block is left; gives the address. `queues` says which workers are started."""
     database = Database(knobs.database)
+    wait_until_reachable(database)
     migrate(database)
     database.dispose()
     listening = _listen(knobs.host, knobs.port)

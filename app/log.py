@@ -38,6 +38,7 @@ def configure_logging(*, level: str = "INFO", stream: IO[str] | None = None, as_
     if as_json:  # the console renderer draws tracebacks itself
         chain.append(structlog.processors.format_exc_info)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_SHARED, processors=[*chain, renderer]))
+    logging.captureWarnings(capture=True)  # they are events as well
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -47,6 +48,11 @@ def get_log(name: str) -> structlog.stdlib.BoundLogger:
     """The log of a module: `get_log(__name__).info("job_claimed", queue="cpu")`."""
     log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return log
+
+
+def tag_log(**facts: Any) -> None:
+    """Put facts on every line logged from here on in this context: a thread's, or an asynchronous task's."""
+    structlog.contextvars.bind_contextvars(**facts)
 
 
 def log_context(**facts: Any) -> AbstractContextManager[None]:

@@ -45,6 +45,7 @@ from app.api.security import ProtectPages
 from app.broker import WakeSender, make_celery
 from app.db.session import Database
 from app.errors import AccountsNeeded
+from app.heap import share_heaps
 from app.janitor import Janitor
 from app.oidc import check_provider_settings
 from app.outbox import Dispatcher
@@ -54,6 +55,7 @@ from app.settings import Settings, settings
 from app.storage.stores import open_store
 
 _ABANDONED_S = 24 * 3600.0  # a blob that nobody finished in a day was left behind by a writer that was killed
+_HEAPS = 2  # one thread at a time runs Python; more heaps would only keep more
 
 WEB = Path(__file__).parent / "web"
 
@@ -70,6 +72,7 @@ def create_app(knobs: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        share_heaps(_HEAPS)
         house.dispatcher.start()
         postman.start()
         janitor.start()

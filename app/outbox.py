@@ -17,12 +17,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.db.audit import write_trace
+from app.db.models import Job
 from app.db.session import Database
 from app.errors import BrokerUnreachable
 from app.log import get_log
 from app.names import Queue
 
-_QUEUES = "queues"  # the key in Session.info
+_QUEUED = "queued"  # the key in Session.info
 STOP_TIMEOUT_S = 10.0
 
 _log = get_log(__name__)
@@ -59,21 +60,24 @@ class SendingBell:
 def unit_of_work(database: Database, bell: Bell) -> Iterator[Session]:
     """A writing session that is committed on leaving, or rolled back on an error; then the bell rings.
 
-    Nobody else commits. The bell rings for the queues noted by `note_queued`, and only after a commit that succeeded:
+    Nobody else commits. The bell rings for the jobs noted by `note_queued`, and only after a commit that succeeded:
     a worker that was woken earlier would find no row.
     """
     with database.writing() as session:
         yield session
         write_trace(session)
         session.commit()
-    queues = frozenset(session.info.get(_QUEUES, ()))
-    if queues:
-        bell.ring(queues)
+    queued: dict[str, Queue] = session.info.get(_QUEUED, {})
+    for job_id, queue in queued.items():
+        # The one line that has the id of the request, or of the job before, beside the id that the worker's lines have.
+        _log.info("job_queued", queued_job_id=job_id, queue=str(queue))
+    if queued:
+        bell.ring(frozenset(queued.values()))
 
 
-def note_queued(session: Session, queue: Queue) -> None:
-    """Remember that this unit of work put a job into the queue, so that the bell rings for it."""
-    session.info.setdefault(_QUEUES, set()).add(queue)
+def note_queued(session: Session, job: Job) -> None:
+    """Remember that this unit of work put the job into its queue, so that the bell rings for it."""
+    session.info.setdefault(_QUEUED, {})[str(job.id)] = Queue(job.queue)
 
 
 class Dispatcher:

@@ -34,6 +34,9 @@ class EncoderProtocol:
     weight_volume: float = 0.35
     weight_slice: float = 0.0
     mates: str = ""  # relations that batches are grouped by though their loss has no weight, comma-separated
+    anchors: str = "both"  # views, or "first" as the group loss is printed
+    nt_xent_negatives: str = "all"  # or "other-patients"
+    legacy: bool = False  # the group loss of the paper's published code, for comparison
     start: str = "imagenet"  # or "scratch"
     resize: str = "nearest"  # or "area", for inputs far below the native size
     precision: str = "auto"  # or "float32"
@@ -49,10 +52,23 @@ class EncoderProtocol:
         _demand(self, "weight_nt_xent", any(weights), "above 0 when all other weights are 0")
         mates_known = set(self.mates.split(",")) <= {"", "slice", "volume", "patient"}
         _demand(self, "mates", mates_known, "some of slice, volume and patient, comma-separated")
+        _demand(self, "anchors", self.anchors in {"both", "first"}, "both or first")
+        negatives_known = self.nt_xent_negatives in {"all", "other-patients"}
+        _demand(self, "nt_xent_negatives", negatives_known, "all or other-patients")
         _demand(self, "start", self.start in {"imagenet", "scratch"}, "imagenet or scratch")
         _demand(self, "precision", self.precision in {"auto", "float32"}, "auto or float32")
         _demand(self, "resize", self.resize in {"nearest", "area"}, "nearest or area")
 
+
+WEIGHTS: dict[str, dict[str, Any]] = {
+    name: dict(zip(("weight_nt_xent", "weight_patient", "weight_volume", "weight_slice"), weights, strict=True))
+    for name, weights in (
+        ("acdc", (1.0, 0.05, 0.35, 0.0)),
+        ("one-volume", (1.0, 0.0, 0.35, 0.0)),  # CHAOS, MS-CMR, DAVIS: a patient has one volume, so one of the two
+        ("pretrained", (0.0, 1.0, 0.0, 0.0)),  # before a segmentation network with pretrained weights, any data set
+    )
+}
+"""Named weights of the encoder's loss (Vepa et al., NeurIPS 2024, App. A): `{"encoder": {"weights": "one-volume"}}`."""
 
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {
@@ -206,8 +222,11 @@ def _replace(record: Record, overrides: dict[str, Any], path: str) -> Record:
     fields: Any = record  # one of the three dataclasses above
     known = {each.name for each in dataclasses.fields(fields)} - {"preset"}
     changes: dict[str, Any] = {}
-    if isinstance(record, SegmentationProtocol) and overrides.get("recipe") in RECIPES:
-        overrides = RECIPES[overrides["recipe"]] | overrides  # a field that is named wins over the recipe's
+    recipe = overrides.get("recipe")
+    if isinstance(record, SegmentationProtocol) and isinstance(recipe, str) and recipe in RECIPES:
+        overrides = RECIPES[recipe] | overrides  # a field that is named wins over the recipe's
+    if isinstance(record, EncoderProtocol) and "weights" in overrides:
+        overrides = _expand_weights(overrides, path)
     for name, value in overrides.items():
         if name not in known:
             raise ProtocolRefused(f"{path} has no field {name!r}; it has {', '.join(sorted(known))}")
@@ -220,6 +239,15 @@ def _replace(record: Record, overrides: dict[str, Any], path: str) -> Record:
             changes[name] = _checked(current, value, f"{path}.{name}")
     changed: Record = dataclasses.replace(fields, **changes)
     return changed
+
+
+def _expand_weights(overrides: dict[str, Any], path: str) -> dict[str, Any]:
+    """The overrides with the weights that a word of WEIGHTS stands for; one that is named by itself wins."""
+    rest = {name: value for name, value in overrides.items() if name != "weights"}
+    word = overrides["weights"]
+    if not isinstance(word, str) or word not in WEIGHTS:
+        raise ProtocolRefused(f"{path}.weights must be one of {', '.join(WEIGHTS)}, not {word!r}")
+    return WEIGHTS[word] | rest
 
 
 def _checked(current: object, value: object, path: str) -> object:

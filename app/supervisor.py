@@ -100,7 +100,19 @@ class Supervisor:
             child.delay_s = min(2 * child.delay_s, LAST_DELAY_S)
 
     def _spawn(self, queue: Queue) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "celery", "-A", self._module, "worker", "-Q", str(queue), "-n", f"{queue}@%h"]
+        command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "--quiet",
+            "-A",
+            self._module,
+            "worker",
+            "-Q",
+            str(queue),
+            "-n",
+            f"{queue}@%h",
+        ]
         command += ["-P", "prefork", "-c", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
         with (self._logs / f"worker-{queue}.log").open("ab") as log:
             process = subprocess.Popen(

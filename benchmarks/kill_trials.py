@@ -1,12 +1,14 @@
 """Kill -9 of the API, the worker and PostgreSQL in turn, in the middle of writes, and what is left afterwards.
 
-    python benchmarks/kill_trials.py --trials 100
+    python -m benchmarks.kill_trials --trials 100
 
 A stack of its own (PostgreSQL cluster, Redis, one API process, one worker) is written to by several people at once
-while jobs run. Each trial kills one part, starts it again, and reads back from the service every write that was
-acknowledged last; in the end all of them are read back. Then every job must have ended, done or failed
-with a reason. With `--rounds` (the default) the jobs are whole rounds of training as well as exports; `--no-rounds`
-leaves out what needs torch. Last, `--flush` empties Redis again and again while a round runs, and the round must close.
+while jobs run. Each trial kills one part (every fourth one all of them at once, as a power cut does, and starts those
+that need the database before it), starts it again, and reads back from the service every write that was acknowledged
+last; in the end all of them are read back. No part may refuse to start. Then every job must have ended, done or failed
+with a reason, those that were running at a kill among them. With `--rounds` (the default) the jobs are whole rounds of
+training as well as exports; `--no-rounds` leaves out what needs torch. Last, `--flush` empties Redis again and again
+while a round runs, and the round must close.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +35,12 @@ import numpy as np
 
 from app.client import Client, import_listing, label_schema_of
 from app.datasets.phantom import PhantomConfig, list_phantoms
+from app.errors import RequestRefused
 from benchmarks.stack import Part, Stack, running_stack, wait_until
 
-VICTIMS = ("api", "worker", "postgres")
+VICTIMS = ("api", "worker", "postgres", "everything")
+MID_JOB = ("worker", "everything")  # killed while a job runs, if one begins within MID_JOB_S
+MID_JOB_S = 30.0
 WRITERS = 4
 PAUSE_S = 0.05  # of a writer after each write; without it four of them leave no time for anything else
 READ_BACK = 25  # writes of each writer that are read back after every kill; in the end it is all of them
@@ -50,6 +57,8 @@ class Report:
     server_errors: Counter[int] = field(default_factory=Counter)  # while parts were dead; 503 is the honest one
     lost: list[str] = field(default_factory=list)
     jobs: Counter[str] = field(default_factory=Counter)
+    interrupted: set[str] = field(default_factory=set)  # ids of jobs that were running at a kill of their worker
+    interrupted_as: Counter[str] = field(default_factory=Counter)  # how those ended
     unexplained: list[str] = field(default_factory=list)
     restart_s: list[float] = field(default_factory=list)
 
@@ -63,6 +72,7 @@ class Report:
             "answers_5xx": {str(status): count for status, count in self.server_errors.items()},
             "lost_writes": self.lost,
             "jobs": dict(self.jobs),
+            "jobs_running_at_a_kill": dict(self.interrupted_as),
             "jobs_without_reason": self.unexplained,
             "restart_to_ready_s": {"median": round(waits[len(waits) // 2], 1), "max": round(waits[-1], 1)},
         }
@@ -125,6 +135,10 @@ def run_trials(stack: Stack, hearts: Path, trials: int, rounds: bool, seed: int 
             known |= keep_busy(client, rounds)
             time.sleep(chance.uniform(0.2, 1.0))
             victim = VICTIMS[trial % len(VICTIMS)]
+            if rounds and victim in MID_JOB:  # exports alone are over too soon
+                with suppress(TimeoutError):
+                    wait_until("a job that runs", partial(is_working, client, known), MID_JOB_S)
+            report.interrupted |= running_jobs(client)
             report.restart_s.append(kill_and_restart(stack, victim))
             report.kills[victim] += 1
             for writer in writers:
@@ -161,17 +175,37 @@ def make_project(client: Client, hearts: Path) -> list[dict[str, Any]]:
 
 def keep_busy(client: Client, rounds: bool) -> set[str]:
     """See to it that a job is there to be interrupted; gives the ids of all jobs so far."""
-    jobs = client.get("/v1/projects/hearts/jobs")["items"]
-    if not any(job["state"] not in FINAL for job in jobs):
+    if not any(job["state"] not in FINAL for job in list_jobs(client)):
         client.post("/v1/projects/hearts/exports")
         if rounds:
-            turn_round(client)
-    return {job["id"] for job in client.get("/v1/projects/hearts/jobs")["items"]}
+            try:
+                turn_round(client)
+            except RequestRefused as refusal:
+                # The writers go on meanwhile, so what was read a moment ago may not be so; the next look asks anew.
+                if refusal.status >= 500:
+                    raise
+    return {job["id"] for job in list_jobs(client)}
+
+
+def list_jobs(client: Client) -> list[dict[str, Any]]:
+    """Every job there has been."""
+    return list(client.items("/v1/projects/hearts/jobs"))
+
+
+def running_jobs(client: Client) -> set[str]:
+    """The ids of the jobs that a worker has now."""
+    return {job["id"] for job in list_jobs(client) if job["state"] == "running"}
+
+
+def is_working(client: Client, known: set[str]) -> bool:
+    """Whether a worker has a job now; where nothing is left to do, something is asked for and is known from now on."""
+    known |= keep_busy(client, rounds=True)
+    return bool(running_jobs(client))
 
 
 def turn_round(client: Client) -> None:
     """Begin a round, have the oracle annotate it, or retry what failed, whichever comes next."""
-    latest = client.get("/v1/projects/hearts/rounds")["items"][-1:]
+    latest = list(client.items("/v1/projects/hearts/rounds"))[-1:]
     if latest and latest[0]["state"] == "failed":
         client.post(f"/v1/jobs/{latest[0]['job_id']}/retry")
     elif latest and latest[0]["state"] == "annotating":
@@ -186,14 +220,20 @@ def turn_round(client: Client) -> None:
 
 
 def kill_and_restart(stack: Stack, victim: str) -> float:
-    """Kill one kind of part and bring it back; gives the seconds until the service was ready again."""
-    parts: list[Part] = {"api": stack.apis, "worker": stack.workers, "postgres": [stack.cluster]}[victim]
-    for part in parts:
+    """Kill one kind of part and bring it back; gives the seconds until the service was ready again.
+
+    Raises RuntimeError where a part ended instead of starting.
+    """
+    kinds: dict[str, list[Part]] = {"api": stack.apis, "worker": stack.workers, "postgres": [stack.cluster]}
+    # The database last: it is still recovering when the others look for it.
+    kinds["everything"] = [*stack.workers, *stack.apis, stack.redis, stack.cluster]
+    for part in kinds[victim]:
         part.kill()
     started = time.monotonic()
-    for part in parts:
+    for part in kinds[victim]:
         part.start()
     stack.wait_ready()
+    stack.check_all_run()
     return time.monotonic() - started
 
 
@@ -210,17 +250,14 @@ def read_back(url: str, acknowledged: Sequence[tuple[str, str]]) -> list[str]:
 
 def settle_jobs(client: Client, known: set[str], report: Report) -> None:
     """Wait until no job is left to do, and note those that ended without saying why."""
-
-    def listed() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = client.get("/v1/projects/hearts/jobs")["items"]
-        return found
-
-    wait_until("the last jobs", lambda: all(job["state"] in FINAL for job in listed()), 300)
-    jobs = {job["id"]: job for job in listed()}
+    wait_until("the last jobs", lambda: all(job["state"] in FINAL for job in list_jobs(client)), 300)
+    jobs = {job["id"]: job for job in list_jobs(client)}
+    report.interrupted_as.update(jobs[each]["state"] for each in report.interrupted if each in jobs)
     for job_id in sorted(known | set(jobs)):
         job = jobs.get(job_id)
         report.jobs["gone" if job is None else job["state"]] += 1
-        if job is None or (job["state"] == "failed" and not (job["error"] or {}).get("detail")):
+        explained = job is not None and bool((job["error"] or {}).get("detail"))
+        if job is None or (job["state"] != "succeeded" and not explained):  # nobody cancels here
             report.unexplained.append(job_id)
 
 

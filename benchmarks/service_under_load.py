@@ -59,6 +59,7 @@ def open_bench(
         opened = Database(url)
         migrate(opened)
         _propose(opened, slices, side)
+        _settle(opened)
         environment = os.environ | {"NEXTSLICE_HOME": str(folder), "NEXTSLICE_DATABASE_URL": url} | (knobs or {})
         environment["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), environment.get("PYTHONPATH", "")])
         started = [_start(environment, folder / f"api-{number}.log") for number in range(processes)]
@@ -162,6 +163,14 @@ def _propose(database: Database, count: int, side: int) -> None:
             why = {"value": 0.0, "reason": "drawn", "seed": 0}
             session.execute(insert(Pick), [row | why for row in picked])
             session.execute(insert(Assignment), picked)
+
+
+def _settle(database: Database) -> None:
+    """Leave the tables as PostgreSQL's own housekeeping does within minutes, so that it does not begin meanwhile."""
+    if not database.is_sqlite:
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM ANALYZE")
+            connection.exec_driver_sql("CHECKPOINT")
 
 
 def _volume_row(project: uuid.UUID, patient: uuid.UUID, number: int, side: int) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def wait_until(what: str, holds: Callable[[], bool], seconds: float = START_S) -
 
 
 class Part:
-    """One process in a session of its own, so that a kill takes its children along."""
+    """One process in a session of its own, where no signal of the terminal reaches it."""
 
     def __init__(self, name: str, command: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
         self.name = name
@@ -73,8 +73,10 @@ class Part:
     def kill(self) -> None:
         """Kill -9, its children too."""
         if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            # PostgreSQL's children, and Celery's, may be in sessions of their own; alone they would end their work.
+            for pid in [*_descendants(self._process.pid), self._process.pid]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self._process.wait()
 
 
@@ -187,6 +189,12 @@ class Stack:
 
             wait_until(f"{api.name}", ready)
 
+    def check_all_run(self) -> None:
+        """Raise RuntimeError for a part that has ended by itself."""
+        for part in (self.redis, self.cluster, *self.apis, *self.workers):
+            if not part.is_running():
+                raise RuntimeError(f"{part.name} refused to start; its log says why")
+
 
 @contextmanager
 def running_stack(home: Path, apis: int = 1, workers: tuple[str, ...] = ("gpu,cpu",)) -> Iterator[Stack]:
@@ -207,6 +215,15 @@ def running_stack(home: Path, apis: int = 1, workers: tuple[str, ...] = ("gpu,cp
         finally:
             for part in reversed(parts):
                 part.kill()
+
+
+def _descendants(pid: int) -> list[int]:
+    """The children of a process and their children; a process that is gone has none."""
+    try:
+        children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+    return [*children, *(each for child in children for each in _descendants(child))]
 
 
 def _debian_binaries() -> list[Path]:

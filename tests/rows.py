@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.db.models import Job, Patient, Project, Round, Slice, Volume
@@ -108,3 +109,20 @@ def propose_all(session: Session, project: Project, slices: Sequence[Slice]) -> 
     opened = add_round(session, project, RoundState.PROPOSING)
     record_picks(session, opened, [ProposedPick(each.id, 0.0, "a test", None) for each in slices], None)
     return opened
+
+
+@contextmanager
+def refusing_audit_rows(database: Database) -> Iterator[None]:
+    """An SQLite database that takes no new audit row meanwhile."""
+    made = "CREATE TRIGGER refused BEFORE INSERT ON audit_events BEGIN SELECT RAISE(ABORT, 'a test'); END"
+    _execute(database, made)
+    try:
+        yield
+    finally:
+        _execute(database, "DROP TRIGGER refused")
+
+
+def _execute(database: Database, statement: str) -> None:
+    with database.writing() as session:
+        session.execute(text(statement))
+        session.commit()

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from app.settings import Settings
+from benchmarks import compose_trial
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVICES = {"postgres", "redis", "migrate", "api", "worker-cpu", "worker-gpu"}
@@ -180,3 +181,8 @@ def test_every_setting_of_the_example_is_explained_in_the_manual_or_beside_it() 
         line for before, line in zip(["", *lines], lines, strict=False) if re.match(r"[A-Z_]+=", line) and not before
     ]
     assert alone == []
+
+
+@pytest.mark.parametrize("line", [compose_trial.DUMP, compose_trial.UNDUMP, compose_trial.PACK])
+def test_the_trial_backs_up_with_the_lines_of_the_manual(line: str) -> None:
+    assert f"'{line}'" in text_of("docs/deployment.md")

@@ -5,14 +5,17 @@ from __future__ import annotations
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import psycopg
 import pytest
 from alembic import command
 from alembic.config import Config
 from psycopg.sql import SQL, Identifier
+from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint
 
 from app.db.migrate import differences, head_revision, migrate
+from app.db.models import Base
 from app.db.session import Database
 from app.errors import DatabaseEncodingRefused
 from tests.conftest import POSTGRES_SERVER
@@ -71,6 +74,24 @@ def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
     assert migrate_at_once(url) == [head_revision()] * 4
 
 
+def test_a_new_sqlite_file_can_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    """Before it has its write-ahead log, SQLite refuses those who meet instead of letting them wait."""
+    for number in range(20):
+        gate = Barrier(8)
+        url = f"sqlite:///{tmp_path / f'{number}.db'}"
+
+        def open_it(_number: int, url: str = url, gate: Barrier = gate) -> str:
+            database = Database(url)
+            gate.wait()
+            with database.engine.connect() as connection:
+                mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+            database.dispose()
+            return str(mode)
+
+        with ThreadPoolExecutor(8) as openers:
+            assert list(openers.map(open_it, range(8))) == ["wal"] * 8
+
+
 def test_postgres_processes_that_start_at_once_migrate_once() -> None:
     name = f"nextslice_test_{uuid.uuid4().hex}"
     try:
@@ -99,3 +120,21 @@ def test_a_database_without_an_encoding_is_refused_in_one_sentence() -> None:
     database.dispose()
     with psycopg.connect(POSTGRES_SERVER, autocommit=True) as connection:
         connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+def test_every_reference_to_a_growing_table_has_an_index() -> None:
+    """Without one, each look-up by it and each row deleted over there reads the whole table."""
+    bare = {
+        f"{table.name}.{column.name}"
+        for table in Base.metadata.sorted_tables
+        for column in table.columns
+        if column.foreign_keys and column.name not in leading_columns(table)
+    }
+    assert bare == {"promotions.round_id"}  # one row a promotion: a handful a project
+
+
+def leading_columns(table: Table) -> set[str]:
+    """The columns that an index of the table begins with."""
+    kept = [list(index.columns) for index in table.indexes]
+    kept += [list(key.columns) for key in table.constraints if isinstance(key, UniqueConstraint | PrimaryKeyConstraint)]
+    return {columns[0].name for columns in kept if columns}

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from app.errors import ProtocolRefused
-from app.protocols import PRESETS, RECIPES, SegmentationProtocol, load_protocol, resolve_protocol
+from app.protocols import PRESETS, RECIPES, WEIGHTS, SegmentationProtocol, load_protocol, resolve_protocol
 
 
 @pytest.mark.parametrize(("preset", "recipe"), [("paper", "paper"), ("tiny", "paper"), ("cpu", "modern")])
@@ -54,6 +54,7 @@ def test_a_project_of_before_recipes_is_still_read() -> None:
     ("field", "value"),
     [
         ("recipe", "secret"),
+        ("recipe", ["paper"]),
         ("pseudo_labels", "fuzzy"),
         ("pseudo_ramp", 2.0),
         ("augmentation", "none"),
@@ -66,6 +67,39 @@ def test_a_project_of_before_recipes_is_still_read() -> None:
 def test_other_words_and_numbers_are_refused(field: str, value: object) -> None:
     with pytest.raises(ProtocolRefused, match=field):
         resolve_protocol("cpu", {"segmentation": {field: value}})
+
+
+@pytest.mark.parametrize(
+    ("word", "weights"),
+    [("acdc", (1, 0.05, 0.35, 0)), ("one-volume", (1, 0, 0.35, 0)), ("pretrained", (0, 1, 0, 0))],
+)
+def test_published_weights_of_the_encoders_loss_have_names(word: str, weights: tuple[float, ...]) -> None:
+    encoder = resolve_protocol("paper", {"encoder": {"weights": word}}).encoder
+    found = (encoder.weight_nt_xent, encoder.weight_patient, encoder.weight_volume, encoder.weight_slice)
+    assert found == weights
+    assert len(WEIGHTS) == 3
+
+
+def test_a_weight_that_is_named_wins_over_its_word_and_all_is_kept() -> None:
+    protocol = resolve_protocol("cpu", {"encoder": {"weights": "one-volume", "weight_slice": 0.1}})
+    assert (protocol.encoder.weight_patient, protocol.encoder.weight_slice) == (0, 0.1)
+    assert load_protocol(protocol.as_json()) == protocol
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("weights", "brats"),
+        ("weights", ["acdc"]),
+        ("anchors", "second"),
+        ("nt_xent_negatives", "none"),
+        ("legacy", "yes"),
+        ("mates", "ward"),
+    ],
+)
+def test_other_words_of_the_encoder_are_refused(field: str, value: object) -> None:
+    with pytest.raises(ProtocolRefused, match=field):
+        resolve_protocol("cpu", {"encoder": {field: value}})
 
 
 def test_a_resnet_needs_multiples_of_32() -> None:

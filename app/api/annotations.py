@@ -45,6 +45,7 @@ def submit_annotation(
     """Submit a mask: uint8 (H, W), raw or gzipped, or an indexed or 8-bit grey PNG; 255 is unlabelled."""
     if purpose != Purpose.ANNOTATE:
         person.require(Role.REVIEWER)
+        person.signing_as(annotator)
     found = volumes.find_slice(session, slice_)
     expected = _expected_version(if_match)
     project = session.get_one(Project, found.project_id)

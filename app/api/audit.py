@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import uuid
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AwareDatetime
+from pydantic import AfterValidator, AwareDatetime
 
 from app.api.deps import Reading
 from app.api.paging import Paged, page_of
@@ -20,6 +21,16 @@ router = APIRouter(prefix="/v1", tags=["people"])
 
 # A cell that begins with one of these is a formula to spreadsheets.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the moment lies before the year 1 or after the year 9999 in UTC") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class AuditWire(Wire):
@@ -46,8 +57,8 @@ def list_audit(
     actor: Annotated[str | None, Query(max_length=200)] = None,
     action: Annotated[str | None, Query(max_length=200, description="Method and path template.")] = None,
     object: Annotated[str | None, Query(max_length=200, description="Part of it, such as an id.")] = None,  # noqa: A002
-    since: AwareDatetime | None = None,
-    until: AwareDatetime | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
     order: Annotated[Literal["oldest", "newest"], Query(description="Which come first.")] = "oldest",
     format: Annotated[Literal["json", "ndjson", "csv"], Query()] = "json",  # noqa: A002 - the word of the URL
 ) -> Page[AuditWire] | Response:

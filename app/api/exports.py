@@ -16,7 +16,7 @@ from app.api.deps import Reading, TheHouse, Writing
 from app.api.idempotency import CreatingRoute
 from app.api.paging import Paged, page_of
 from app.api.schemas import Asked, JobWire, Page, Wire
-from app.api.wires import job_wire
+from app.api.wires import job_wires
 from app.db.models import Snapshot
 from app.errors import RangeNotSatisfiable, RecordNotFound
 from app.names import ExportFormat, ExportPart, JobKind, JobState
@@ -26,7 +26,7 @@ from app.storage.blobs import CHUNK_BYTES, BlobStore, blob_digest
 
 router = APIRouter(prefix="/v1", tags=["exports"], route_class=CreatingRoute)
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")  # no file is longer
 
 
 class SnapshotAsked(Asked):
@@ -105,7 +105,7 @@ def request_export(
             raise RecordNotFound("snapshot", wanted.snapshot_id)
     job = exports.request_export(session, snapshot, wanted.format, wanted.parts)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return job_wire(session, job)
+    return job_wires(session, [job])[0]
 
 
 @router.get("/exports/{job}/file", responses={206: {}, 304: {}})
@@ -144,10 +144,8 @@ def _asked_range(header: str, size: int) -> tuple[int, int]:
     match = _RANGE.fullmatch(header.strip())
     if match is None or match[0] == "bytes=-":
         return 0, size
-    if not match[1]:
-        return max(0, size - int(match[2])), size
-    begin = int(match[1])
-    end = min(size, int(match[2]) + 1) if match[2] else size
+    begin = int(match[1]) if match[1] else max(0, size - int(match[2]))
+    end = min(size, int(match[2]) + 1) if match[1] and match[2] else size
     if begin >= end:
         raise RangeNotSatisfiable(begin, size)
     return begin, end

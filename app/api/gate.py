@@ -82,7 +82,7 @@ class Gate:
             _check_is_local(request)
         path: str = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
         entry = find_entry(path)
-        if entry is None:
+        if entry is None or "\0" in path:  # no name has one, and PostgreSQL would not so much as look for it
             if path.startswith("/v1/"):
                 raise RouteNotFound(path)
             return _Admitted(LOCAL if local else None, None)  # the page, its modules, the documentation

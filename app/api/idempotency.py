@@ -23,6 +23,7 @@ from app.services.idempotency import KeptAnswer, KeyedRequest, find_answer, fing
 from app.services.people import Person
 
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
+_CREATING = ("POST", "PUT")
 _KEPT_HEADERS = ("content-type", "etag", "location")
 _running: set[tuple[str, str]] = set()  # keys at work in this process; only its event loop touches it
 
@@ -44,7 +45,7 @@ class CreatingRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             key = request.headers.get("idempotency-key")
-            if key is None or request.method != "POST":
+            if key is None or request.method not in _CREATING:
                 return await answer(request)
             keyed = await _keyed_request(request, key)
             if (keyed.owner, keyed.key) in _running:

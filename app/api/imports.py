@@ -6,12 +6,12 @@ import uuid
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app.api.deps import Body, Reading, TheHouse, Writing
 from app.api.idempotency import CreatingRoute
-from app.api.schemas import JobWire
-from app.api.wires import job_wire
+from app.api.schemas import Asked, JobWire
+from app.api.wires import job_wires
 from app.datasets.registry import KNOWN_DATASETS
 from app.db.models import Upload
 from app.errors import ProjectSettingRefused, RecordNotFound, UnknownDataset, UploadIncomplete
@@ -22,10 +22,8 @@ from app.services import imports, jobs, projects, uploads
 router = APIRouter(prefix="/v1", tags=["imports"], route_class=CreatingRoute)
 
 
-class UploadDraft(BaseModel):
+class UploadDraft(Asked):
     """A file that will come in parts."""
-
-    model_config = ConfigDict(extra="forbid")
 
     file_name: str = Field(examples=["scans.zip"])
     size_bytes: int
@@ -46,10 +44,8 @@ class UploadWire(BaseModel):
     sha256: str | None
 
 
-class ImportDraft(BaseModel):
+class ImportDraft(Asked):
     """What to import: a complete upload, or a path below the folder that the server opened to imports."""
-
-    model_config = ConfigDict(extra="forbid")
 
     upload: uuid.UUID | None = None
     path: str | None = Field(default=None, max_length=4096)
@@ -151,7 +147,7 @@ def request_import(project: str, draft: ImportDraft, house: TheHouse, session: W
         imports.server_folder(house.settings.import_root, draft.path or "")
     job = jobs.queue_job(session, project_id=found.id, kind=JobKind.IMPORT, payload=draft.model_dump(mode="json"))
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return job_wire(session, job)
+    return job_wires(session, [job])[0]
 
 
 @router.get("/imports/{job}")

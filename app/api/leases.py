@@ -10,7 +10,7 @@ from app.api.schemas import LeaseAsked, LeaseWire, Page, SkipAsked, TakeoverAske
 from app.api.wires import lease_wires
 from app.names import Purpose, Role
 from app.services import leases, projects
-from app.services.leases import Clocks
+from app.services.lease_queue import Clocks
 
 router = APIRouter(prefix="/v1", tags=["leases"], route_class=CreatingRoute)
 
@@ -21,9 +21,11 @@ def lease_slices(
 ) -> Page[LeaseWire] | Response:
     """The next slices for an annotator, in pick order; 204 when nothing is left and nothing more is coming."""
     wish = asked or LeaseAsked()
-    if wish.purpose != Purpose.ANNOTATE:
+    if wish.purpose == Purpose.ANNOTATE:
+        holder = person.acting_as(wish.annotator)
+    else:
         person.require(Role.REVIEWER)
-    holder = person.acting_as(wish.annotator)
+        holder = person.signing_as(wish.annotator)
     found = projects.find_project(session, project)
     taken = leases.lease_next_slices(session, found, holder, wish.n, lease_clocks(house), wish.purpose)
     if not taken:

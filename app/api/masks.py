@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import Depends, Header, Query, Response
+from pydantic import AfterValidator
 from sqlalchemy.orm import Session
 
 from app.api.deps import ThePerson
+from app.api.schemas import plain_text
 from app.api.volumes import gzip_answer
 from app.db.models import Project, Slice
 from app.errors import EmptyBody, MaskTypeRefused
@@ -31,7 +33,9 @@ LeadTime = Annotated[int | None, Query(ge=0, le=2**31 - 1)]
 async def _acting_name(
     person: ThePerson,
     annotator: Annotated[
-        str | None, Query(min_length=1, max_length=200, description="For managers: in whose name; else one's own.")
+        str | None,
+        AfterValidator(plain_text),
+        Query(min_length=1, max_length=200, description="For managers: in whose name; else one's own."),
     ] = None,
 ) -> str:
     return person.acting_as(annotator)

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import DataError, IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 from starlette.exceptions import HTTPException
 
 from app.errors import (
@@ -57,6 +57,9 @@ STATUS: dict[type[NextSliceError], int] = {
 }
 
 
+_RACED = frozenset({"40001", "40P01"})  # PostgreSQL: serialization failure, deadlock
+
+
 class Problem(BaseModel):
     """A refusal (RFC 9457); `code` is the stable word for programs, `detail` the sentence for people."""
 
@@ -98,6 +101,9 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(OperationalError)
     def _database_away(request: Request, error: OperationalError) -> JSONResponse:
+        # Of two transactions that wait for each other the database ends one: nothing of it is kept, and it is not away.
+        if getattr(error.orig, "sqlstate", None) in _RACED:
+            return _raced_answer(request, error)
         return database_away_answer(request, error)
 
     @app.exception_handler(DataError)
@@ -108,9 +114,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(IntegrityError)
     def _raced(request: Request, error: IntegrityError) -> JSONResponse:
         # What is there already is refused by name; this is only for two requests at the very same moment.
-        structlog.get_logger().info("raced", error=str(error.orig))
-        detail = "Another request changed the same thing at the same moment; nothing was changed here, try again."
-        return _problem(request, 409, "raced", detail)
+        return _raced_answer(request, error)
 
     @app.exception_handler(Exception)
     def _unexpected(request: Request, error: Exception) -> JSONResponse:
@@ -130,6 +134,12 @@ def problem_answer(request: Request, error: NextSliceError) -> JSONResponse:
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     return _problem(request, status_of(error), error.code, str(error), headers=headers)
+
+
+def _raced_answer(request: Request, error: DBAPIError) -> JSONResponse:
+    structlog.get_logger().info("raced", error=str(error.orig))
+    detail = "Another request changed the same thing at the same moment; nothing was changed here, try again."
+    return _problem(request, 409, "raced", detail)
 
 
 def database_away_answer(request: Request, error: OperationalError) -> JSONResponse:

@@ -8,7 +8,7 @@ from app.api.deps import Reading, ThePerson, Writing
 from app.api.idempotency import CreatingRoute
 from app.api.paging import Paged, page_of
 from app.api.schemas import Page, ProjectAsked, ProjectWire, StrategyWire
-from app.api.wires import project_wire
+from app.api.wires import project_wires
 from app.db.audit import note_project
 from app.names import STRATEGIES, Role, StrategyDescriptor
 from app.services import members, projects
@@ -51,19 +51,20 @@ def create_project(asked: ProjectAsked, session: Writing, person: ThePerson, res
         members.set_member(session, project, person.account_id, Role.OWNER)
     note_project(project.id)
     response.headers["Location"] = f"/v1/projects/{project.id}"
-    return project_wire(session, project)
+    return project_wires(session, [project])[0]
 
 
 @router.get("/projects")
 def list_projects(session: Reading, person: ThePerson, span: Paged) -> Page[ProjectWire]:
     """The projects that one may know of, the newest first."""
-    return page_of(members.visible_projects(session, person, span), lambda each: project_wire(session, each))
+    found = members.visible_projects(session, person, span)
+    return Page(items=project_wires(session, found), next_cursor=found.next_cursor)
 
 
 @router.get("/projects/{project}")
 def read_project(project: str, session: Reading) -> ProjectWire:
     """One project, by id or slug."""
-    return project_wire(session, projects.find_project(session, project))
+    return project_wires(session, [projects.find_project(session, project)])[0]
 
 
 def _strategy_wire(strategy: StrategyDescriptor) -> StrategyWire:

@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1", tags=["reviews"], route_class=CreatingRoute)
 def review_version(version: str, asked: ReviewAsked, session: Writing, person: ThePerson) -> ReviewWire:
     """Accept or reject the current version of a slice; to fix it, submit a mask with `purpose=review`."""
     found = slice_annotations.find_version(session, version)
-    opinion = Opinion(person.acting_as(asked.annotator), asked.verdict, asked.comment, asked.x, asked.y)
+    opinion = Opinion(person.signing_as(asked.annotator), asked.verdict, asked.comment, asked.x, asked.y)
     return ReviewWire.model_validate(reviews.review_version(session, found, opinion))
 
 
@@ -54,6 +54,7 @@ def choose_reading(
     session: Writing,
     response: Response,
     annotator: Annotator,
+    person: ThePerson,
     if_match: IfMatch = None,
 ) -> VersionWire:
     """Make a reading the slice's annotation; to draw one instead, submit a mask with `purpose=adjudicate`."""
@@ -61,7 +62,7 @@ def choose_reading(
     if expected is None:
         raise AnnotationPreconditionMissing
     found = slice_annotations.find_version(session, version)
-    chosen = reviews.choose_reading(session, house.blobs, found, annotator, expected)
+    chosen = reviews.choose_reading(session, house.blobs, found, person.signing_as(annotator), expected)
     response.headers["ETag"] = f'"{chosen.id}"'
     return VersionWire.model_validate(chosen)
 

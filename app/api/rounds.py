@@ -17,7 +17,7 @@ from app.api.schemas import (
     RoundAsked,
     RoundWire,
 )
-from app.api.wires import pick_wires, round_wire
+from app.api.wires import pick_wires, round_wires
 from app.db.models import Metric, Volume
 from app.services import oracle, projects, rounds
 from app.services.paging import list_rows
@@ -30,7 +30,7 @@ def open_round(project: str, session: Writing, response: Response, asked: RoundA
     """Begin the next round: a worker proposes its slices (training the encoder first where the strategy needs one)."""
     budget = asked.budget_percent if asked is not None else None
     opened = rounds.open_round(session, projects.find_project(session, project), budget)
-    wire = round_wire(session, opened)
+    wire = round_wires(session, [opened])[0]
     response.headers["Location"] = f"/v1/jobs/{wire.job_id}"
     return wire
 
@@ -39,13 +39,13 @@ def open_round(project: str, session: Writing, response: Response, asked: RoundA
 def list_rounds(project: str, session: Reading, span: Paged) -> Page[RoundWire]:
     """All rounds in their order."""
     found = rounds.list_rounds(session, projects.find_project(session, project), span)
-    return page_of(found, lambda each: round_wire(session, each))
+    return Page(items=round_wires(session, found), next_cursor=found.next_cursor)
 
 
 @router.get("/rounds/{round_}")
 def read_round(round_: str, session: Reading) -> RoundWire:
     """One round."""
-    return round_wire(session, rounds.find_round(session, round_))
+    return round_wires(session, [rounds.find_round(session, round_)])[0]
 
 
 @router.get("/rounds/{round_}/picks")
@@ -70,7 +70,7 @@ def begin_training(round_: str, session: Writing, response: Response) -> RoundWi
     """Train on what is annotated, where the project does not do so by itself."""
     found = rounds.find_round(session, round_)
     rounds.begin_training(session, found)
-    wire = round_wire(session, found)
+    wire = round_wires(session, [found])[0]
     response.headers["Location"] = f"/v1/jobs/{wire.job_id}"
     return wire
 
@@ -82,4 +82,4 @@ def ask_oracle(project: str, house: TheHouse, session: Writing, asked: OracleAsk
     kind = asked.kind if asked is not None else None
     versions = oracle.annotate_proposed_slices(session, house.blobs, found, kind)
     latest = rounds.latest_round(session, found)
-    return OracleWire(annotated=len(versions), round=None if latest is None else round_wire(session, latest))
+    return OracleWire(annotated=len(versions), round=None if latest is None else round_wires(session, [latest])[0])

@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.names import AnnotationKind, DeletedKind, Purpose, SkipReason, SliceOutcome, Split, Supervision, Verdict
 
@@ -27,6 +27,13 @@ def unkept_fields(shape: object) -> frozenset[str]:
     return frozenset(name for name, field in fields.items() if SHOWN_ONCE in field.metadata)
 
 
+def plain_text(text: str) -> str:
+    """The text; a NUL in it is a ValueError: SQLite would keep it, PostgreSQL cannot, and no name or word has one."""
+    if "\0" in text:
+        raise ValueError("a text must not hold a NUL character")
+    return text
+
+
 class Wire(BaseModel):
     """Read from rows and records by attribute name."""
 
@@ -34,9 +41,14 @@ class Wire(BaseModel):
 
 
 class Asked(BaseModel):
-    """A request body; a field that does not exist is refused rather than ignored."""
+    """A request body; a field that does not exist is refused rather than ignored, and so is a text with a NUL in it."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*")
+    @classmethod
+    def _is_plain(cls, value: Any) -> Any:
+        return plain_text(value) if isinstance(value, str) else value
 
 
 class Page(BaseModel, Generic[Item]):
@@ -193,7 +205,7 @@ class RoundWire(Wire):
     created_at: datetime
     closed_at: datetime | None
     job_id: uuid.UUID | None = Field(default=None, description="The newest job of the round.")
-    open_picks: int = 0
+    open_picks: int = Field(0, description="Slices that wait for somebody; of more than 1,000 so many are counted.")
 
 
 class MetricWire(Wire):

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 from app.api.deps import Reading, TheHouse, Writing
 from app.api.idempotency import CreatingRoute
 from app.api.schemas import JobWire, Wire
-from app.api.wires import job_wire
+from app.api.wires import job_wires
 from app.services import coverage, projects, statistics
 
 router = APIRouter(prefix="/v1", tags=["statistics"], route_class=CreatingRoute)
@@ -85,7 +85,7 @@ def request_coverage(project: str, session: Writing, response: Response) -> JobW
     """Have a worker lay out the train slices (at most 10,000, sampled) by t-SNE of the encoder's features."""
     job = coverage.request_map(session, projects.find_project(session, project))
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return job_wire(session, job)
+    return job_wires(session, [job])[0]
 
 
 @router.get("/projects/{project}/coverage", response_model=None, responses={200: {"model": CoverageWire}, 204: {}})

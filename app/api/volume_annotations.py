@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from sqlalchemy.orm import Session
 
-from app.api.deps import Body, Reading, TheHouse, ThePerson
+from app.api.deps import Body, Reading, TheHouse, ThePerson, Writing
+from app.api.idempotency import CreatingRoute
 from app.api.masks import Annotator, IfMatch, plain_tag
 from app.api.schemas import SliceResultWire, VersionWire, VolumeAnnotated
 from app.api.volumes import parse_value_map
@@ -17,11 +19,14 @@ from app.formats.nifti import write_nifti
 from app.formats.nrrd import write_nrrd
 from app.formats.volume_masks import is_dicom, read_volume_mask
 from app.names import AnnotationKind, Role
-from app.outbox import unit_of_work
 from app.services import volume_annotations, volumes
 from app.services.volume_annotations import SliceResult, VolumeSubmission
 
-router = APIRouter(prefix="/v1", tags=["annotations"])
+if TYPE_CHECKING:  # numpy loads with the first file that needs it
+    import numpy as np
+    from numpy.typing import NDArray
+
+router = APIRouter(prefix="/v1", tags=["annotations"], route_class=CreatingRoute)
 
 
 @router.get("/volumes/{volume}/annotation", response_class=Response)
@@ -47,14 +52,18 @@ def read_volume_annotation(
     return Response(write_nifti(stack, geometry), media_type="application/gzip", headers=headers)
 
 
-@router.put("/volumes/{volume}/annotation")
-def submit_volume_annotation(
+@dataclass(frozen=True)
+class _Drawn:
+    """What a file holds for each slice that it speaks for (index -> (H, W)), and the state its author had seen."""
+
+    planes: dict[int, NDArray[np.uint8]]
+    expected: str
+
+
+def _read_file(
     volume: str,
-    annotator: Annotator,
-    person: ThePerson,
     house: TheHouse,
     body: Body,
-    response: Response,
     kind: AnnotationKind,
     slices: Annotated[
         list[int] | None, Query(description="Slices that the file speaks for; default: those with a labelled pixel.")
@@ -63,6 +72,30 @@ def submit_volume_annotation(
         str, Query(description='JSON object: value in the file, or segment number -> class, e.g. {"2": 1}.')
     ] = "",
     if_match: IfMatch = None,
+) -> _Drawn:
+    expected = plain_tag(if_match)
+    if expected is None:
+        raise AnnotationPreconditionMissing
+    if not body:
+        raise EmptyBody("a mask")
+    with house.database.reading() as session:
+        found, classes = _look_up(session, volume)
+        geometry = volumes.volume_geometry(found)
+    mask = read_volume_mask(body, geometry, classes, parse_value_map(mask_values))
+    fill = kind == AnnotationKind.FULL and is_dicom(body)
+    return _Drawn(volume_annotations.cover_planes(mask, slices, fill_background=fill), expected)
+
+
+@router.put("/volumes/{volume}/annotation")
+def submit_volume_annotation(
+    volume: str,
+    annotator: Annotator,
+    person: ThePerson,
+    house: TheHouse,
+    drawn: Annotated[_Drawn, Depends(_read_file)],
+    session: Writing,  # opened after the file is read: on SQLite nobody else writes while one is open
+    response: Response,
+    kind: AnnotationKind,
 ) -> VolumeAnnotated:
     """Submit a NIfTI, an NRRD or a DICOM segmentation that covers several slices; the answer says what became of each.
 
@@ -70,26 +103,14 @@ def submit_volume_annotation(
     nobody else holds). A file that is wrong anywhere writes nothing. Pixels in no segment of a DICOM segmentation are
     background in a full mask, and unlabelled in scribbles.
     """
-    expected = plain_tag(if_match)
-    if expected is None:
-        raise AnnotationPreconditionMissing
-    if not body:
-        raise EmptyBody("a mask")
-    # Read before the transaction: on SQLite nobody else writes while one is open.
-    with house.database.reading() as session:
-        found, classes = _look_up(session, volume)
-        geometry = volumes.volume_geometry(found)
-    mask = read_volume_mask(body, geometry, classes, parse_value_map(mask_values))
-    fill = kind == AnnotationKind.FULL and is_dicom(body)
-    planes = volume_annotations.cover_planes(mask, slices, fill_background=fill)
-    asked = VolumeSubmission(kind, annotator, expected, anywhere=person.covers(Role.MANAGER))
-    with unit_of_work(house.database, house.dispatcher) as session:
-        found, _ = _look_up(session, volume)
-        results = volume_annotations.submit_volume(session, house.blobs, found, planes, asked)
-        tag = volume_annotations.tag_of(volume_annotations.visible_versions(session, found, annotator))
-        wires = {each.index: _result_wire(each) for each in results}
+    # Whoever judges does so in their own name; a lease outlives the role that it was given to.
+    judges = person.covers(Role.REVIEWER) and (person.account_id is None or annotator == person.name)
+    asked = VolumeSubmission(kind, annotator, drawn.expected, anywhere=person.covers(Role.MANAGER), judges=judges)
+    found, _ = _look_up(session, volume)
+    results = volume_annotations.submit_volume(session, house.blobs, found, drawn.planes, asked)
+    tag = volume_annotations.tag_of(volume_annotations.visible_versions(session, found, annotator))
     response.headers["ETag"] = f'"{tag}"'
-    return VolumeAnnotated(slices=wires)
+    return VolumeAnnotated(slices={each.index: _result_wire(each) for each in results})
 
 
 def _look_up(session: Session, reference: str) -> tuple[Volume, dict[int, str]]:

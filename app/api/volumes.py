@@ -118,8 +118,8 @@ def read_image(
     session: Reading,
     takes_gzip: TakesGzip,
     format: Annotated[Literal["png", "raw"], Query()] = "png",  # noqa: A002 - the word of the URL
-    window: Annotated[float | None, Query(gt=0, description="Width, in real values.")] = None,
-    level: Annotated[float | None, Query(description="Centre, in real values.")] = None,
+    window: Annotated[float | None, Query(gt=0, allow_inf_nan=False, description="Width, in real values.")] = None,
+    level: Annotated[float | None, Query(allow_inf_nan=False, description="Centre, in real values.")] = None,
 ) -> Response:
     """The pixels: `raw` little-endian in the volume's own type (see the X- headers), or `png` with window and level."""
     found = volumes.find_slice(session, slice_)

@@ -26,12 +26,14 @@ from app.services import annotations as slice_annotations
 from app.services import jobs, leases, models, projects, rounds
 
 
-def project_wire(session: Session, project: Project) -> ProjectWire:
-    """A project with its counts."""
-    wire = ProjectWire.model_validate(project)
-    wire.slices = projects.count_slices(session, project)
-    wire.annotated = slice_annotations.count_annotated(session, project)
-    return wire
+def project_wires(session: Session, found: Sequence[Project]) -> list[ProjectWire]:
+    """Projects, each with its counts."""
+    ids = [each.id for each in found]
+    slices, annotated = projects.count_slices(session, ids), slice_annotations.count_annotated(session, ids)
+    wires = [ProjectWire.model_validate(each) for each in found]
+    for wire in wires:
+        wire.slices, wire.annotated = slices[wire.id], annotated[wire.id]
+    return wires
 
 
 def volume_wire(volume: Volume, kinds: set[AnnotationKind]) -> VolumeWire:
@@ -121,20 +123,23 @@ def _lease_wire(lease: Lease, slice_: SliceWire, now: datetime) -> LeaseWire:
     )
 
 
-def round_wire(session: Session, round_: Round) -> RoundWire:
-    """A round with its newest job and what still waits."""
-    wire = RoundWire.model_validate(round_)
-    wire.job_id = session.scalar(select(Job.id).where(Job.round_id == round_.id).order_by(Job.id.desc()).limit(1))
-    wire.open_picks = rounds.count_open_picks(session, round_)
-    return wire
+def round_wires(session: Session, found: Sequence[Round]) -> list[RoundWire]:
+    """Rounds, each with its newest job and what still waits."""
+    ids = [each.id for each in found]
+    newest, waiting = rounds.newest_jobs(session, ids), rounds.count_open_picks(session, ids)
+    wires = [RoundWire.model_validate(each) for each in found]
+    for wire in wires:
+        wire.job_id, wire.open_picks = newest.get(wire.id), waiting[wire.id]
+    return wires
 
 
-def job_wire(session: Session, job: Job) -> JobWire:
-    """A job with its place in the queue and the time that it will still take."""
-    wire = JobWire.model_validate(job)
-    wire.queue_position = jobs.queue_position(session, job)
-    wire.time_left_s = jobs.time_left_s(job, database_now(session))
-    return wire
+def job_wires(session: Session, found: Sequence[Job]) -> list[JobWire]:
+    """Jobs, each with its place in the queue and the time that it will still take."""
+    places, now = jobs.queue_positions(session, found), database_now(session)
+    wires = [JobWire.model_validate(each) for each in found]
+    for wire, job in zip(wires, found, strict=True):
+        wire.queue_position, wire.time_left_s = places.get(job.id), jobs.time_left_s(job, now)
+    return wires
 
 
 def _pick_wire(pick: Pick, slice_: Slice) -> PickWire:

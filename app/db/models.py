@@ -302,7 +302,7 @@ class Pick(Base):
     id: Mapped[uuid.UUID] = _primary_key()
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
     round_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("rounds.id"))
-    slice_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("slices.id"))
+    slice_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("slices.id"), index=True)
     order: Mapped[int]
     value: Mapped[float]
     reason: Mapped[str]
@@ -462,7 +462,7 @@ class Metric(Base):
     )
     id: Mapped[uuid.UUID] = _primary_key()
     round_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("rounds.id"))
-    volume_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("volumes.id"))
+    volume_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("volumes.id"), index=True)
     member: Mapped[int | None]
     split: Mapped[str] = mapped_column(String(16))
     class_value: Mapped[int]
@@ -482,7 +482,7 @@ class Prediction(Base):
     id: Mapped[uuid.UUID] = _primary_key()
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"), index=True)
     round_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("rounds.id"))
-    volume_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("volumes.id"))
+    volume_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("volumes.id"), index=True)
     mask_key: Mapped[str]  # blob: gzip of uint8 (Z, H, W)
     uncertainty_key: Mapped[str | None]  # pack of uint8 planes: entropy of the mean probabilities, 255 = uniform
     uncertainty_offsets: Mapped[list[Any] | None]  # Z + 1 byte offsets into the pack
@@ -538,7 +538,7 @@ class Job(Base):
     )
     id: Mapped[uuid.UUID] = _primary_key()
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
-    round_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("rounds.id"))
+    round_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("rounds.id"), index=True)
     kind: Mapped[str] = mapped_column(String(32))
     queue: Mapped[str] = mapped_column(String(8))
     payload: Mapped[dict[str, Any]] = mapped_column(default=dict)

@@ -13,14 +13,25 @@ from typing import Any
 
 from sqlalchemy import Connection, Dialect, create_engine, event, select, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 from sqlalchemy.sql import func
 
 from app.db.models import Patient, Project, Slice, Volume
 from app.errors import DatabaseEncodingRefused
+from app.log import get_log
 
 BUSY_TIMEOUT_S = 10
+WAKING_S = 60.0
+"""How long a process that starts waits for a database server that starts beside it."""
+
+_PATIENCE = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+_PATIENCE |= {"tcp_user_timeout": 60_000}  # milliseconds
+"""libpq's limits for a server that is gone without a word: by default a request waits for it a quarter of an hour."""
+
 _CLOCK = "database_clock"  # the key in Session.info
+
+_log = get_log(__name__)
 
 WITH_DELETED = {"with_deleted": True}
 """Execution option of a query that sees what was deleted as well; every other one does not."""
@@ -49,7 +60,8 @@ class Database:
             event.listen(self.engine, "begin", _begin_sqlite)
             event.listen(self.engine, "checkin", _end_sqlite)
         else:
-            self.engine = create_engine(url, pool_pre_ping=True, pool_size=20, max_overflow=20)
+            patience = {name: value for name, value in _PATIENCE.items() if name not in make_url(url).query}
+            self.engine = create_engine(url, pool_pre_ping=True, pool_size=20, max_overflow=20, connect_args=patience)
             event.listen(self.engine, "do_connect", _connect_to_unicode)
         self.write_engine = self.engine.execution_options(nextslice_writes=True)
         self._write_lock: threading.Lock | None = threading.Lock() if self.is_sqlite else None
@@ -104,6 +116,25 @@ def is_reachable(database: Database) -> bool:
         return bool(session.execute(text("SELECT 1")).scalar_one() == 1)
 
 
+def wait_until_reachable(database: Database, seconds: float = WAKING_S) -> None:
+    """Return when the server takes connections; after so many seconds what the driver raises goes on its way.
+
+    After a power cut the database recovers for a while, and whatever needs it is started at the same time. A file is
+    there or is not: it is not waited for.
+    """
+    deadline = time.monotonic() + seconds
+    while not database.is_sqlite:
+        try:
+            is_reachable(database)
+        except OperationalError as error:
+            if time.monotonic() > deadline:
+                raise
+            _log.warning("waiting_for_database", reason=str(error.orig))
+            time.sleep(1.0)
+        else:
+            return
+
+
 def _connect_to_unicode(dialect: Dialect, _record: object, arguments: list[Any], options: dict[str, Any]) -> Any:
     # A SQL_ASCII database gives texts back as bytes, and SQLAlchemy's own first question then ends in a TypeError.
     connection: Any = dialect.connect(*arguments, **options)
@@ -119,10 +150,24 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
         raise TypeError(f"expected a sqlite3 connection, got {type(connection).__name__}")
     connection.isolation_level = None  # the driver's own BEGIN is too late for IMMEDIATE; see _begin_sqlite
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _write_ahead(cursor)
     cursor.execute("PRAGMA synchronous=FULL")  # acknowledged means durable, also when the power goes
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    # A new file changes to the write-ahead log under a lock that every opener wants while it holds a lesser one. SQLite
+    # answers that at once, as waiting would never end: one of those who start together would be told "locked".
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _begin_sqlite(connection: Connection) -> None:

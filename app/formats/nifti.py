@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from app.errors import NotAnImage, ShapeMismatch, TruncatedImage
 from app.formats.image import MAX_IMAGE_BYTES, Geometry, Image3D, from_stack, stack_axes
+from app.formats.nibabel_alone import import_nibabel
 from app.formats.nifti_header import NiftiHeader, read_header
 from app.formats.voxels import FileVoxels, to_image, to_mask
 
@@ -121,8 +122,9 @@ def nifti_chunks(
 
     Raises `ShapeMismatch` at the first chunk.
     """
-    import nibabel as nib
     import numpy as np
+
+    nib = import_nibabel()
 
     if stack.shape[:3] != geometry.stack_shape or stack.shape[3:] not in ((), (3,)):
         raise ShapeMismatch(geometry.stack_shape, stack.shape)

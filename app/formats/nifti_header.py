@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from app.errors import ImageTooLarge, NotAnImage, TruncatedImage, UnsupportedDtype, WrongDimensions
+from app.formats.nibabel_alone import import_nibabel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,17 +36,15 @@ def read_header(stream: BinaryIO | gzip.GzipFile, name: str, max_bytes: int, *, 
 
     Raises `NotAnImage`, `ImageTooLarge`, `TruncatedImage`, `WrongDimensions` and `UnsupportedDtype`.
     """
-    from nibabel.nifti1 import Nifti1Header
-    from nibabel.nifti2 import Nifti2Header
-
+    nibabel = import_nibabel()
     block = stream.read(348)
     if len(block) == 348 and block[344:348] == b"n+1\0" and 348 in _both_orders(block):
-        header = Nifti1Header(block, check=False)
+        header = nibabel.Nifti1Header(block, check=False)
     elif len(block) == 348 and block[4:8] == b"n+2\0" and 540 in _both_orders(block):
         block += stream.read(540 - 348)
         if len(block) != 540:
             raise NotAnImage(name, "its header is cut short")
-        header = Nifti2Header(block, check=False)
+        header = nibabel.Nifti2Header(block, check=False)
     elif block[344:348] == b"ni1\0":
         raise NotAnImage(name, "it is the header of a two-file NIfTI; give a single .nii or .nii.gz file")
     else:
@@ -83,11 +82,10 @@ def _shape(header: Any, name: str, *, first_frame: bool) -> tuple[int, int, int]
 
 
 def _dtype(header: Any, name: str) -> np.dtype[Any]:
-    from nibabel.spatialimages import HeaderDataError
-
+    header_error = import_nibabel().spatialimages.HeaderDataError
     try:
         dtype: np.dtype[Any] = header.get_data_dtype()
-    except (HeaderDataError, KeyError):
+    except (header_error, KeyError):
         raise UnsupportedDtype(name, f"NIfTI code {int(header['datatype'])}") from None
     is_rgb = dtype.names is not None and len(dtype.names) == 3
     if not is_rgb and dtype.kind not in "biuf":

@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 NO_VERSION = "0"
 """The version tag of a slice that nobody annotated."""
 
+JUDGED = {
+    Purpose.ADJUDICATE: (Purpose.ANNOTATE,),
+    Purpose.REVIEW: (Purpose.ANNOTATE, Purpose.ADJUDICATE),
+}
+"""As what nobody may have drawn on a slice who draws as a judge of it: one may go over one's own judgement again."""
+
 _ROW_LIMIT_BYTES = 256 * 1024  # a larger mask goes into a blob
 
 
@@ -67,15 +73,14 @@ def submit_annotation(
 
     Where several people read the slice, a reader's version follows on their own, and they see no other until all are
     in; the first reading is the current one until somebody adjudicates. Raises MaskRefused (values, empty,
-    incomplete), SupervisionMismatch, SliceLeasedElsewhere, ReadingsComplete, ReadingsIncomplete and AnnotationStale.
+    incomplete), SupervisionMismatch, SliceLeasedElsewhere, ReadingsComplete, ReadingsIncomplete, OwnWork,
+    AnnotationStale and RecordNotFound (the slice was deleted meanwhile).
     """
     check_mask(project, mask, submission.kind)
-    # The slice's row is locked: of two submissions at once the second finds the first's version and is stale. Rows
-    # that refer to the slice may be added meanwhile (key_share): a lease is being taken, perhaps.
-    session.execute(select(Slice.id).where(Slice.id == slice_.id).with_for_update(key_share=True))
+    assignments.lock_slice(session, slice_.id)  # of two submissions at once the second finds the first's version
     annotation = find_annotation(session, slice_)
     blind = slice_.id in assignments.blind_slices(session, project, [slice_.id])
-    _check_turn(session, slice_, submission, blind)
+    _check_turn(session, slice_, annotation, submission, blind)
     seat = assignments.find_seat(session, project, slice_.id, submission.author, submission.purpose)
     base = _base(session, annotation, slice_, submission.author, blind)
     current = NO_VERSION if base is None else str(base.id)
@@ -118,11 +123,10 @@ def visible_tags(session: Session, slices: Sequence[Slice], person: str) -> dict
     tags = annotated_slice_ids(session, ids)
     if slices:
         project = session.get_one(Project, slices[0].project_id)
-        for slice_id in assignments.blind_slices(session, project, ids):
-            own = assignments.latest_reading(session, slice_id, person)
-            tags.pop(slice_id, None)
-            if own is not None:
-                tags[slice_id] = str(own.id)
+        blind = assignments.blind_slices(session, project, ids)
+        own = assignments.own_readings(session, blind, person) if blind else {}
+        tags = {slice_id: tag for slice_id, tag in tags.items() if slice_id not in blind}
+        tags |= {slice_id: str(version.id) for slice_id, version in own.items()}
     return tags
 
 
@@ -189,13 +193,15 @@ def plain_mask(body: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
     return np.frombuffer(body, dtype=np.uint8).reshape(shape)
 
 
-def count_annotated(session: Session, project: Project) -> int:
-    """How many slices of the project have an annotation."""
-    return session.scalars(
-        select(func.count(Annotation.id))
+def count_annotated(session: Session, project_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """Project id -> how many of its slices have an annotation."""
+    rows = session.execute(
+        select(Annotation.project_id, func.count(Annotation.id))
         .join(Slice, Slice.id == Annotation.slice_id)
-        .where(Annotation.project_id == project.id)
-    ).one()
+        .where(Annotation.project_id.in_(project_ids))
+        .group_by(Annotation.project_id)
+    )
+    return dict.fromkeys(project_ids, 0) | {row[0]: row[1] for row in rows}
 
 
 def annotated_slice_ids(session: Session, slice_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
@@ -224,13 +230,15 @@ def _base(
     return None if annotation is None else session.get_one(AnnotationVersion, annotation.head_id)
 
 
-def _check_turn(session: Session, slice_: Slice, submission: Submission, blind: bool) -> None:
+def _check_turn(
+    session: Session, slice_: Slice, annotation: Annotation | None, submission: Submission, blind: bool
+) -> None:
     if submission.purpose == Purpose.ANNOTATE:
         return
     if blind:
         raise ReadingsIncomplete(slice_.id)
-    readers = {each.author for each in assignments.latest_readings(session, slice_.id)}
-    if submission.author in readers:
+    judged = JUDGED[submission.purpose]
+    if annotation is not None and assignments.has_drawn(session, annotation, submission.author, judged):
         raise OwnWork(submission.author)
 
 

@@ -11,17 +11,28 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, exists, false, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.db.models import Annotation, AnnotationVersion, Assignment, Lease, Pick, Project, Slice
 from app.db.session import database_now
-from app.errors import ReadingsComplete, SliceLeasedElsewhere
+from app.errors import ReadingsComplete, RecordNotFound, SliceLeasedElsewhere
 from app.names import LeaseState, Purpose
 from app.services import rounds
+
+
+def lock_slice(session: Session, slice_id: uuid.UUID) -> None:
+    """Hold the slice until the transaction ends; raises RecordNotFound where it was deleted meanwhile.
+
+    Whoever changes what is said of a slice, or takes it out, locks it before any of its seats: in another order two of
+    them would wait for each other. Rows that refer to it may be added meanwhile (key_share): a lease, perhaps.
+    """
+    query = select(Slice.id).where(Slice.id == slice_id).with_for_update(key_share=True)
+    if session.scalar(query) is None:
+        raise RecordNotFound("slice", slice_id)
 
 
 def find_seat(
@@ -100,7 +111,10 @@ def reject(session: Session, project: Project, slice_id: uuid.UUID) -> None:
 
 
 def exclude_slice(session: Session, slice_id: uuid.UUID) -> None:
-    """Take a slice out of the queue and of every later selection; what was submitted stays and is learned from."""
+    """Take a slice out of the queue and of every later selection; what was submitted stays and is learned from.
+
+    Whoever has locked a seat of it has locked the slice before.
+    """
     session.execute(update(Slice).where(Slice.id == slice_id).values(excluded=True))
     seats = _lock_open_seats(session, slice_id)
     for seat in seats:
@@ -119,28 +133,34 @@ def blind_slices(session: Session, project: Project, slice_ids: Sequence[uuid.UU
     """Those of the slices whose readings are not complete, so that each reader may see only their own."""
     if project.overlap == 1 or not slice_ids:
         return set()
-    return set(
-        session.scalars(
-            select(Assignment.slice_id).where(
-                Assignment.slice_id.in_(slice_ids), Assignment.purpose == Purpose.ANNOTATE, ~Assignment.done
-            )
-        )
-    )
+    return set(session.scalars(select(Slice.id).where(Slice.id.in_(slice_ids), is_read_blind(project, Slice.id))))
+
+
+def is_read_blind(project: Project, slice_id: InstrumentedAttribute[uuid.UUID]) -> ColumnElement[bool]:
+    """Whether the readings of the slice in this column are not complete, as a condition of a query."""
+    if project.overlap == 1:
+        return false()
+    return exists().where(Assignment.slice_id == slice_id, Assignment.purpose == Purpose.ANNOTATE, ~Assignment.done)
 
 
 def latest_reading(session: Session, slice_id: uuid.UUID, person: str) -> AnnotationVersion | None:
     """The newest version that this person drew as a reader of the slice."""
-    return session.scalars(
-        select(AnnotationVersion)
-        .join(Annotation, AnnotationVersion.annotation_id == Annotation.id)
+    return own_readings(session, [slice_id], person).get(slice_id)
+
+
+def own_readings(session: Session, slice_ids: Collection[uuid.UUID], person: str) -> dict[uuid.UUID, AnnotationVersion]:
+    """Slice id -> the newest version that this person drew as its reader, for those of the slices that they read."""
+    rows = session.execute(
+        select(Annotation.slice_id, AnnotationVersion)
+        .join(AnnotationVersion, AnnotationVersion.annotation_id == Annotation.id)
         .where(
-            Annotation.slice_id == slice_id,
+            Annotation.slice_id.in_(slice_ids),
             AnnotationVersion.author == person,
             AnnotationVersion.purpose == Purpose.ANNOTATE,
         )
-        .order_by(AnnotationVersion.number.desc())
-        .limit(1)
-    ).first()
+        .order_by(AnnotationVersion.number)
+    )
+    return {row[0]: row[1] for row in rows}
 
 
 def latest_readings(session: Session, slice_id: uuid.UUID) -> list[AnnotationVersion]:
@@ -152,6 +172,18 @@ def latest_readings(session: Session, slice_id: uuid.UUID) -> list[AnnotationVer
         .order_by(AnnotationVersion.number)
     )
     return list({version.author: version for version in versions}.values())
+
+
+def has_drawn(
+    session: Session, annotation: Annotation, person: str, purposes: Collection[Purpose] = tuple(Purpose)
+) -> bool:
+    """Whether this person drew any version of an annotation, as one of these."""
+    drawn = select(AnnotationVersion.id).where(
+        AnnotationVersion.annotation_id == annotation.id,
+        AnnotationVersion.author == person,
+        AnnotationVersion.purpose.in_(purposes),
+    )
+    return session.scalar(drawn.limit(1)) is not None
 
 
 def _finish(session: Session, assignment: Assignment) -> None:
@@ -203,6 +235,7 @@ def _is_to_be_reviewed(session: Session, project: Project, done: Assignment) -> 
     if session.scalar(reviewed) is not None:
         return True  # it was sent back: it is looked at again
     # Drawn from the slice's place, not from a generator: whoever asks, and whenever, the sample is the same.
-    seed = session.scalar(select(Pick.seed).where(Pick.slice_id == done.slice_id))
+    picked = select(Pick.seed).where(Pick.project_id == project.id, Pick.slice_id == done.slice_id)
+    seed = session.scalar(picked)
     digest = hashlib.sha256(f"{seed} {done.slice_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 * 100 < project.review_percent

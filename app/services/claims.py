@@ -135,7 +135,7 @@ def release_job(session: Session, job_id: uuid.UUID, token: int) -> None:
     hold_job(session, job_id, token)
     fields = {"attempts": Job.attempts - 1, **queued_fields(database_now(session))}
     release = update(Job).where(_is_held(job_id, token)).values(**fields)
-    note_queued(session, Queue(session.scalars(release.returning(Job), execution_options=FRESH).one().queue))
+    note_queued(session, session.scalars(release.returning(Job), execution_options=FRESH).one())
 
 
 def _is_held(job_id: uuid.UUID, token: int) -> ColumnElement[bool]:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.db.models import Job, Project
 from app.errors import NothingLeft
 from app.names import JobKind, JobState
-from app.services import rounds
+from app.services import pools
 from app.services.jobs import queue_job
 from app.storage.blobs import BlobStore
 
@@ -46,7 +46,7 @@ def request_map(session: Session, project: Project) -> Job:
     )
     if waiting is not None:
         return waiting
-    if not rounds.list_pool(session, project):
+    if not pools.list_pool(session, project):
         raise NothingLeft(f"project {project.slug!r} has no slices of train patients")
     return queue_job(session, project_id=project.id, kind=JobKind.COVERAGE)
 
@@ -73,6 +73,6 @@ def read_map(session: Session, blobs: BlobStore, project: Project, made: Job) ->
     places: dict[str, list[float]] = json.loads(gzip.decompress(blobs.get(made.result["key"])))
     return [
         MappedSlice(each.slice_id, each.patient_code, each.index, place[0], place[1], each.annotated, each.proposed)
-        for each in rounds.list_pool(session, project)
+        for each in pools.list_pool(session, project)
         if (place := places.get(str(each.slice_id))) is not None
     ]

@@ -32,6 +32,7 @@ def delete_project(session: Session, project: Project, author: str, days: float)
 
 def delete_patient(session: Session, patient: Patient, author: str, days: float) -> Deletion:
     """Hide a patient with all volumes; open work on them is withdrawn. Raises JobsAtWork."""
+    _lock_slices(session, Volume.patient_id == patient.id)
     deletion = _open(session, DeletedKind.PATIENT, patient.project_id, patient.id, patient.code, author, days)
     patient.deletion_id = deletion.id
     session.flush()
@@ -41,6 +42,7 @@ def delete_patient(session: Session, patient: Patient, author: str, days: float)
 
 def delete_volume(session: Session, volume: Volume, author: str, days: float) -> Deletion:
     """Hide a volume; open work on its slices is withdrawn. Raises JobsAtWork."""
+    _lock_slices(session, Volume.id == volume.id)
     deletion = _open(session, DeletedKind.VOLUME, volume.project_id, volume.id, volume.name, author, days)
     _hide_volumes(session, deletion, Volume.id == volume.id)
     return deletion
@@ -110,12 +112,19 @@ def _open(
     return deletion
 
 
+def _lock_slices(session: Session, which: ColumnElement[bool]) -> None:
+    # Before the project and the seats, as whoever submits locks them: in another order each would wait for the other.
+    volumes = select(Volume.id).where(which)
+    found = select(Slice.id).where(Slice.volume_id.in_(volumes)).order_by(Slice.id)
+    session.execute(found.with_for_update(key_share=True))
+
+
 def _hide_volumes(session: Session, deletion: Deletion, which: ColumnElement[bool]) -> None:
     volumes = list(session.scalars(select(Volume.id).where(which)))
     slices = list(session.scalars(select(Slice.id).where(Slice.volume_id.in_(volumes))))
     withdrawn_rounds: set[uuid.UUID] = set()
     for chunk in _chunks(slices):
-        # Seats first, as whoever submits locks them: nobody finishes one meanwhile.
+        # Locked, so that nobody finishes one meanwhile.
         seats = select(Assignment).where(Assignment.slice_id.in_(chunk), ~Assignment.done).with_for_update()
         for seat in session.scalars(seats):
             seat.done, seat.withdrawn, seat.leased_until = True, True, None

@@ -14,7 +14,7 @@ from app.errors import DraftPreconditionMissing, DraftStale
 from app.names import AnnotationKind
 from app.services import leases
 from app.services.annotations import NO_VERSION, check_mask
-from app.services.leases import Clocks
+from app.services.lease_queue import Clocks
 from app.storage.masks import encode_mask
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def save_draft(
     Raises DraftPreconditionMissing and DraftStale when there is a draft other than the `expected` one.
     """
     check_mask(project, mask, sketch.kind, unfinished=True)
+    # The lease before the draft, as a submission locks them: in another order they would wait for each other.
+    held = leases.note_edit(session, slice_.id, sketch.author, clocks)
     draft = find_draft(session, slice_, sketch.author, lock=True)
     check_draft_tag(draft, expected)
     if draft is None:
@@ -59,7 +61,7 @@ def save_draft(
     draft.mask = encode_mask(mask)
     draft.updated_at = database_now(session)
     session.flush()
-    return draft, leases.note_edit(session, slice_.id, sketch.author, clocks)
+    return draft, held
 
 
 def find_draft(session: Session, slice_: Slice, author: str, *, lock: bool = False) -> Draft | None:

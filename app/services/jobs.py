@@ -11,6 +11,7 @@ A running job whose lease has run out waits again, as a queued one does.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -54,7 +55,7 @@ def queue_job(
     )
     session.add(job)
     session.flush()
-    note_queued(session, QUEUE_OF[kind])
+    note_queued(session, job)
     return job
 
 
@@ -106,7 +107,7 @@ def retry_job(session: Session, job: Job) -> Job:
         session.refresh(job)
         raise JobNotRetryable(job.id, job.state)
     move_round(session, queued, ROUND_STATE_DURING.get(JobKind(queued.kind), RoundState.FAILED))
-    note_queued(session, Queue(queued.queue))
+    note_queued(session, queued)
     return queued
 
 
@@ -131,13 +132,16 @@ def queues_to_wake(session: Session) -> frozenset[Queue]:
     return frozenset(due)
 
 
-def queue_position(session: Session, job: Job) -> int | None:
-    """The place of a queued job in its queue, 1 being the next; None for a job in any other state."""
-    if job.state != JobState.QUEUED:
-        return None
-    earlier = or_(Job.created_at < job.created_at, and_(Job.created_at == job.created_at, Job.id < job.id))
-    ahead = select(func.count()).where(Job.queue == job.queue, Job.state == JobState.QUEUED, earlier)
-    return session.execute(ahead).scalar_one() + 1
+def queue_positions(session: Session, found: Sequence[Job]) -> dict[uuid.UUID, int]:
+    """Job id -> its place in its queue, 1 being the next, for those of the given jobs that are queued."""
+    waiting = [job for job in found if job.state == JobState.QUEUED]
+    if not waiting:
+        return {}
+    place = func.row_number().over(partition_by=Job.queue, order_by=(Job.created_at, Job.id))
+    queues = {job.queue for job in waiting}
+    places = select(Job.id, place.label("place")).where(Job.queue.in_(queues), Job.state == JobState.QUEUED).subquery()
+    rows = session.execute(select(places).where(places.c.id.in_([job.id for job in waiting])))
+    return {row[0]: row[1] for row in rows}
 
 
 def time_left_s(job: Job, now: datetime) -> float | None:

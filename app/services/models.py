@@ -101,7 +101,7 @@ def promote_version(session: Session, project: Project, number: int | None, auth
 
     Raises `RecordNotFound` for a number that no version has, `ModelVersionIncomplete` for one still in training.
     """
-    session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
+    session.execute(select(Project.id).where(Project.id == project.id).with_for_update(key_share=True))
     chosen = None
     if number is not None:
         found = {version.number: version for version in list_versions(session, project)}.get(number)
@@ -118,6 +118,8 @@ def promote_version(session: Session, project: Project, number: int | None, auth
 
 def roll_back(session: Session, project: Project, author: str) -> Promotion:
     """Promote the complete version before the one in use; raises `NoModelYet` and `NoEarlierModel`."""
+    # Locked before looking: of two who roll back at once each goes one back.
+    session.execute(select(Project.id).where(Project.id == project.id).with_for_update(key_share=True))
     current = version_in_use(session, project)
     earlier = [each for each in list_versions(session, project) if each.complete and each.number < current.number]
     if not earlier:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db.models import Patient, Project, Slice, Volume
+from app.db.models import Patient, Project, Volume
 from app.db.session import WITH_DELETED
 from app.errors import (
     BudgetRefused,
@@ -120,18 +120,20 @@ def class_values(project: Project) -> list[int]:
     return sorted(int(each["value"]) for each in project.label_schema)
 
 
-def count_slices(session: Session, project: Project) -> dict[Split, int]:
-    """How many slices each split has."""
+def count_slices(session: Session, project_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, dict[Split, int]]:
+    """Project id -> how many slices each split has."""
+    # Each slice of a volume has its row, and what is deleted is deleted by volume: hundreds of rows, not 100,000s.
     rows = session.execute(
-        select(Patient.split, func.count(Slice.id))
-        .select_from(Slice)
-        .join(Volume, Slice.volume_id == Volume.id)
+        select(Volume.project_id, Patient.split, func.sum(Volume.depth))
+        .select_from(Volume)
         .join(Patient, Volume.patient_id == Patient.id)
-        .where(Slice.project_id == project.id)
-        .group_by(Patient.split)
+        .where(Volume.project_id.in_(project_ids))
+        .group_by(Volume.project_id, Patient.split)
     )
-    counts = {Split(split): int(count) for split, count in rows}
-    return {split: counts.get(split, 0) for split in Split}
+    counts = {project_id: dict.fromkeys(Split, 0) for project_id in project_ids}
+    for project_id, split, count in rows:
+        counts[project_id][Split(split)] = int(count)
+    return counts
 
 
 def _check_label_schema(classes: Sequence[LabelClass]) -> None:

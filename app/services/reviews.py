@@ -36,14 +36,15 @@ def review_version(session: Session, version: AnnotationVersion, opinion: Opinio
     SliceLeasedElsewhere.
     """
     slice_, project = slice_of(session, version)
-    session.execute(select(Slice.id).where(Slice.id == slice_.id).with_for_update(key_share=True))
+    assignments.lock_slice(session, slice_.id)
     annotation = session.get_one(Annotation, version.annotation_id, populate_existing=True)
     # First: the refusal after it names the current version, which may be another reader's.
     if assignments.blind_slices(session, project, [slice_.id]):
         raise ReadingsIncomplete(slice_.id)
     if annotation.head_id != version.id:
         raise VersionSuperseded(version.id, annotation.head_id)
-    _refuse_own(session, annotation, opinion.reviewer)
+    if assignments.has_drawn(session, annotation, opinion.reviewer):
+        raise OwnWork(opinion.reviewer)
     seat = assignments.find_seat(session, project, slice_.id, opinion.reviewer, Purpose.REVIEW)
     review = record_review(session, version, opinion)
     if opinion.verdict == Verdict.REJECT:
@@ -94,11 +95,3 @@ def choose_reading(
         origin_id=version.id,
     )
     return submit_annotation(session, blobs, project, slice_, version_mask(session, blobs, slice_, version), submission)
-
-
-def _refuse_own(session: Session, annotation: Annotation, person: str) -> None:
-    own = select(AnnotationVersion.id).where(
-        AnnotationVersion.annotation_id == annotation.id, AnnotationVersion.author == person
-    )
-    if session.scalars(own.limit(1)).first() is not None:
-        raise OwnWork(person)

@@ -5,65 +5,38 @@ open_round -> [train_encoder ->] propose -> (people annotate) -> train_segmentat
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, delete, func, or_, select, union, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.db.models import (
-    Annotation,
-    AnnotationVersion,
     Assignment,
+    Job,
     Metric,
     Model,
-    Patient,
     Pick,
     Project,
     Round,
     Slice,
-    Volume,
 )
 from app.db.session import database_now
 from app.errors import BudgetRefused, NothingLeft, RoundOpen, RoundStateConflict
-from app.names import STRATEGIES, AnnotationKind, JobKind, ModelKind, Need, RoundState, Split, WebhookEvent
+from app.names import STRATEGIES, JobKind, ModelKind, Need, RoundState, WebhookEvent
 from app.services.jobs import queue_job
 from app.services.lookup import find_row
 from app.services.paging import ALL, Listed, Span, list_rows
+from app.services.pools import PoolCount, count_at_budget, count_pool, training_set
 from app.services.webhooks import announce
 
+COUNTED_TO = 1_000  # open seats of a round, for the lists
 _MANY = 256
 """With so many assignments open none of the transactions now at work can be finishing the last: they are fewer."""
 
 _OPEN = (RoundState.PROPOSING, RoundState.ANNOTATING, RoundState.TRAINING, RoundState.EVALUATING)
-
-
-@dataclass(frozen=True)
-class AnnotatedSlice:
-    """One annotated train slice, as plain facts for the workshop."""
-
-    slice_id: uuid.UUID
-    volume_id: uuid.UUID
-    index: int
-    version_id: uuid.UUID
-    kind: AnnotationKind
-
-
-@dataclass(frozen=True)
-class PoolSlice:
-    """One train slice as selection and the encoder see it; it knows no mask."""
-
-    slice_id: uuid.UUID
-    volume_id: uuid.UUID
-    patient_id: uuid.UUID
-    patient_code: str
-    index: int
-    annotated: bool
-    proposed: bool
-    excluded: bool
 
 
 @dataclass(frozen=True)
@@ -78,12 +51,13 @@ class ProposedPick:
 
 def open_round(session: Session, project: Project, budget_percent: float | None = None) -> Round:
     """Begin the next round at a cumulative budget (default: the project's next one) and queue its first job."""
-    session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
+    # Key-shared: whoever submits meanwhile refers to the project, and may hold the round that this transaction closes.
+    session.execute(select(Project.id).where(Project.id == project.id).with_for_update(key_share=True))
     latest = latest_round(session, project)
     if latest is not None and latest.state in _OPEN:
         raise RoundOpen(latest.number, latest.state)
     percent = budget_percent if budget_percent is not None else next_budget(session, project)
-    percent, target = _target(project, percent, _count_pool(session, project))
+    percent, target = _target(project, percent, count_pool(session, project))
     opened = Round(
         project_id=project.id,
         number=1 if latest is None else latest.number + 1,
@@ -102,12 +76,6 @@ def open_round(session: Session, project: Project, budget_percent: float | None 
         opened.encoder_id = encoder.id if encoder is not None else None
         queue_job(session, project_id=project.id, kind=JobKind.PROPOSE, round_id=opened.id)
     return opened
-
-
-def count_at_budget(pool: int, percent: float) -> int:
-    """Cumulative slices at a budget: floor(N·p), at least 1. (784 slices -> 15, 23, 31, 39 at 2-5 %.)"""
-    # The epsilon undoes binary fractions (0.29 * 100 = 28.999...); it is far below one slice of any pool.
-    return max(1, math.floor(pool * percent / 100 + 1e-9))
 
 
 def next_budget(session: Session, project: Project) -> float | None:
@@ -135,26 +103,6 @@ def list_picks(session: Session, round_: Round, span: Span = ALL) -> Listed[Pick
     """The picks of a round in pick order."""
     shown = select(Pick).join(Slice, Slice.id == Pick.slice_id).where(Pick.round_id == round_.id)
     return list_rows(session, shown, [Pick.order], span)
-
-
-def list_pool(session: Session, project: Project) -> list[PoolSlice]:
-    """All train slices, ordered by patient, volume name and index, so that the order is the same on every engine."""
-    rows = session.execute(
-        select(Slice.id, Slice.volume_id, Patient.id, Patient.code, Slice.index, Annotation.id, Pick.id)
-        .add_columns(Slice.excluded)
-        .join(Volume, Slice.volume_id == Volume.id)
-        .join(Patient, Volume.patient_id == Patient.id)
-        .outerjoin(Annotation, Annotation.slice_id == Slice.id)
-        .outerjoin(Pick, Pick.slice_id == Slice.id)
-        .where(Slice.project_id == project.id, Patient.split == Split.TRAIN)
-        .add_columns(Volume.name)
-    ).all()
-    # Sorted here: collations differ between databases, and the picks must not.
-    ordered = sorted(rows, key=lambda row: (row[3], row[8], row[4]))
-    return [
-        PoolSlice(slice_id, volume_id, patient_id, code, index, annotation is not None, pick is not None, excluded)
-        for slice_id, volume_id, patient_id, code, index, annotation, pick, excluded, _ in ordered
-    ]
 
 
 def find_encoder(session: Session, project: Project) -> Model | None:
@@ -220,14 +168,8 @@ def close_annotation(session: Session, round_id: uuid.UUID) -> None:
     still_open = select(Assignment.id).where(Assignment.round_id == round_id, ~Assignment.done)
     if session.scalar(still_open.offset(_MANY - 1).limit(1)) is not None:
         return
-    # Locked before counting: of two people who submit the last two slices at once, the second must see the first's.
-    round_ = session.scalars(
-        select(Round)
-        .where(Round.id == round_id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    ).one()
-    if round_.state != RoundState.ANNOTATING or count_open_picks(session, round_):
+    round_ = _locked(session, round_id)
+    if round_.state != RoundState.ANNOTATING or count_open_picks(session, [round_.id])[round_.id]:
         return
     project = session.get_one(Project, round_.project_id)
     if not training_set(session, round_):
@@ -236,40 +178,33 @@ def close_annotation(session: Session, round_id: uuid.UUID) -> None:
         begin_training(session, round_)
 
 
-def count_open_picks(session: Session, round_: Round) -> int:
-    """How many slices of the round wait for somebody: a reader, an adjudicator or a reviewer."""
-    return session.scalars(
-        select(func.count(Assignment.slice_id.distinct())).where(Assignment.round_id == round_.id, ~Assignment.done)
-    ).one()
+def count_open_picks(session: Session, round_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """Round id -> how many of its slices wait for somebody: a reader, an adjudicator or a reviewer.
+
+    Of more than COUNTED_TO seats, so many are counted: a list of rounds is read every few seconds by every board.
+    """
+    open_seats = select(Assignment.slice_id).where(Assignment.round_id == Round.id, ~Assignment.done)
+    seats = open_seats.limit(COUNTED_TO).correlate(Round).subquery()
+    waiting = select(func.count(seats.c.slice_id.distinct())).correlate(Round).scalar_subquery()
+    return {row[0]: row[1] for row in session.execute(select(Round.id, waiting).where(Round.id.in_(round_ids)))}
+
+
+def newest_jobs(session: Session, round_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, uuid.UUID]:
+    """Round id -> its newest job, for the rounds that have one."""
+    jobs = select(Job.round_id, Job.id).where(Job.round_id.in_(round_ids)).order_by(Job.id)
+    return {of: job for of, job in session.execute(jobs) if of is not None}
 
 
 def begin_training(session: Session, round_: Round) -> None:
     """Queue the training of a round whose picks are all annotated; raises RoundStateConflict otherwise."""
+    round_ = _locked(session, round_.id)
     if round_.state != RoundState.ANNOTATING:
         raise RoundStateConflict(round_.number, round_.state, "a training begins when its slices are annotated")
-    waiting = count_open_picks(session, round_)
+    waiting = count_open_picks(session, [round_.id])[round_.id]
     if waiting:
         raise RoundStateConflict(round_.number, round_.state, f"{waiting} of its slices wait for an annotation")
     round_.state = RoundState.TRAINING
     queue_job(session, project_id=round_.project_id, kind=JobKind.TRAIN_SEGMENTATION, round_id=round_.id)
-
-
-def training_set(session: Session, round_: Round) -> list[AnnotatedSlice]:
-    """The current annotations of all train slices, as plain records in a fixed order."""
-    rows = session.execute(
-        select(Slice.id, Slice.volume_id, Slice.index, AnnotationVersion.id, AnnotationVersion.kind)
-        .join(Annotation, Annotation.slice_id == Slice.id)
-        .join(AnnotationVersion, AnnotationVersion.id == Annotation.head_id)
-        .join(Volume, Slice.volume_id == Volume.id)
-        .join(Patient, Volume.patient_id == Patient.id)
-        .where(Slice.project_id == round_.project_id, Patient.split == Split.TRAIN)
-        .add_columns(Patient.code, Volume.name)
-    ).all()
-    ordered = sorted(rows, key=lambda row: (row[5], row[6], row[2]))
-    return [
-        AnnotatedSlice(slice_id, volume_id, index, version_id, AnnotationKind(kind))
-        for slice_id, volume_id, index, version_id, kind, _, _ in ordered
-    ]
 
 
 def list_members(session: Session, round_: Round) -> list[Model]:
@@ -299,12 +234,22 @@ def record_evaluation(
     return _close(session, session.get_one(Project, round_.project_id), round_)
 
 
+def _locked(session: Session, round_id: uuid.UUID) -> Round:
+    """The round as it is now, held until the transaction ends.
+
+    Held before its seats are counted: of two people who submit the last two slices at once, the second must see the
+    first's, and of two who ask for its training only one gets it.
+    """
+    query = select(Round).where(Round.id == round_id).with_for_update(key_share=True)
+    return session.scalars(query.execution_options(populate_existing=True)).one()
+
+
 def _close(session: Session, project: Project, round_: Round) -> Round | None:
     round_.state = RoundState.CLOSED
     round_.closed_at = database_now(session)
     session.flush()
     _announce(session, round_, WebhookEvent.ROUND_CLOSED, {"dice": round_.summary.get("dice")})
-    pool = _count_pool(session, project)
+    pool = count_pool(session, project)
     if not project.auto_propose or next_budget(session, project) is None or pool.known >= pool.usable:
         return None
     return open_round(session, project)
@@ -314,7 +259,7 @@ def _announce(session: Session, round_: Round, event: WebhookEvent, facts: dict[
     announce(session, round_.project_id, event, {"round_id": str(round_.id), "number": round_.number, **facts})
 
 
-def _target(project: Project, percent: float | None, pool: _Pool) -> tuple[float, int]:
+def _target(project: Project, percent: float | None, pool: PoolCount) -> tuple[float, int]:
     if pool.slices == 0:
         raise NothingLeft(f"project {project.slug!r} has no slices of train patients")
     if pool.known >= pool.usable:
@@ -327,31 +272,3 @@ def _target(project: Project, percent: float | None, pool: _Pool) -> tuple[float
     if target <= pool.known:
         raise BudgetRefused(f"{percent:g} % are {target} slices, and {pool.known} are annotated or proposed already")
     return percent, target
-
-
-@dataclass(frozen=True)
-class _Pool:
-    """Train slices; those that are not excluded (what was annotated counts as usable); those annotated or proposed."""
-
-    slices: int
-    usable: int
-    known: int
-
-
-def _count_pool(session: Session, project: Project) -> _Pool:
-    train = (
-        select(Slice.id, Slice.excluded)
-        .join(Volume, Slice.volume_id == Volume.id)
-        .join(Patient, Volume.patient_id == Patient.id)
-        .where(Slice.project_id == project.id, Patient.split == Split.TRAIN)
-    )
-    annotated = select(Annotation.slice_id).where(Annotation.project_id == project.id)
-    proposed = select(Pick.slice_id).where(Pick.project_id == project.id)
-    fit = train.where(or_(~Slice.excluded, Slice.id.in_(annotated)))
-    touched = union(proposed, annotated).subquery()
-    known = fit.where(Slice.id.in_(select(touched.c.slice_id)))
-
-    def count(query: Select[uuid.UUID, bool]) -> int:
-        return session.scalars(select(func.count()).select_from(query.subquery())).one()
-
-    return _Pool(count(train), count(fit), count(known))

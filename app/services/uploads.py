@@ -16,6 +16,7 @@ from app.storage.blobs import BlobStore, blob_digest, blob_key
 
 MOST_BYTES = 1 << 40
 LEAST_PART_BYTES, MOST_PART_BYTES = 1 << 16, 1 << 28
+MOST_PARTS = 100_000  # the missing ones are listed in every answer
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -37,6 +38,8 @@ def begin_upload(
         raise UploadRefused(plain, f"it must have 1 to {MOST_BYTES} bytes")
     if not LEAST_PART_BYTES <= part_bytes <= MOST_PART_BYTES:
         raise UploadRefused(plain, f"its parts must have {LEAST_PART_BYTES} to {MOST_PART_BYTES} bytes")
+    if -(-size_bytes // part_bytes) > MOST_PARTS:
+        raise UploadRefused(plain, f"it must have at most {MOST_PARTS} parts; make them larger")
     if sha256 is not None and _SHA256.fullmatch(sha256.lower()) is None:
         raise UploadRefused(plain, "its SHA-256 must be 64 hexadecimal digits")
     sha256 = None if sha256 is None else sha256.lower()

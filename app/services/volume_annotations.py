@@ -42,12 +42,17 @@ _NOT_NOW = (SliceLeasedElsewhere, SliceNotLeased, ReadingsComplete, ReadingsInco
 
 @dataclass(frozen=True)
 class VolumeSubmission:
-    """Who submits what kind of mask over which state; `anywhere`: slices that they hold no lease of are written too."""
+    """Who submits what kind of mask over which state.
+
+    `anywhere`: slices that they hold no lease of are written too; `judges`: so are those that they hold to review or
+    to adjudicate.
+    """
 
     kind: AnnotationKind
     author: str
     expected_tag: str
     anywhere: bool = False
+    judges: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,11 +70,12 @@ def visible_versions(session: Session, volume: Volume, person: str) -> dict[int,
     versions = slice_annotations.current_versions(session, volume)
     project = session.get_one(Project, volume.project_id)
     indices = {each.id: each.index for each in list_slices(session, volume)}
-    for slice_id in assignments.blind_slices(session, project, list(indices)):
-        own = assignments.latest_reading(session, slice_id, person)
+    blind = assignments.blind_slices(session, project, list(indices))
+    for slice_id in blind:
         versions.pop(indices[slice_id], None)
-        if own is not None:
-            versions[indices[slice_id]] = own
+    if blind:
+        own = assignments.own_readings(session, blind, person)
+        versions |= {indices[slice_id]: version for slice_id, version in own.items()}
     return dict(sorted(versions.items()))
 
 
@@ -125,7 +131,7 @@ def submit_volume(
         raise AnnotationStale(tag_of(seen))
     slices = {each.index: each for each in list_slices(session, volume)}
     project = session.get_one(Project, volume.project_id)
-    held = _held_purposes(session, [slices[index].id for index in planes], asked.author)
+    held = _held_purposes(session, [slices[index].id for index in planes], asked)
     results = []
     for index, mask in planes.items():
         slice_ = slices[index]
@@ -149,11 +155,15 @@ def submit_volume(
     return results
 
 
-def _held_purposes(session: Session, slice_ids: Sequence[uuid.UUID], person: str) -> dict[uuid.UUID, Purpose]:
-    """Slice id -> for what this person leases it; a lease whose clock ran out counts until somebody takes the slice."""
+def _held_purposes(
+    session: Session, slice_ids: Sequence[uuid.UUID], asked: VolumeSubmission
+) -> dict[uuid.UUID, Purpose]:
+    """Slice id -> for what its author leases it; a lease whose clock ran out counts until somebody takes the slice."""
+    allowed = tuple(Purpose) if asked.judges else (Purpose.ANNOTATE,)
     rows = session.execute(
         select(Lease.slice_id, Lease.purpose)
-        .where(Lease.slice_id.in_(slice_ids), Lease.holder == person, Lease.state == LeaseState.ACTIVE)
+        .where(Lease.slice_id.in_(slice_ids), Lease.holder == asked.author, Lease.state == LeaseState.ACTIVE)
+        .where(Lease.purpose.in_(allowed))
         .order_by(Lease.id)
     )
     return {slice_id: Purpose(purpose) for slice_id, purpose in rows}

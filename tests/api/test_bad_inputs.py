@@ -1,194 +1,214 @@
-"""Inputs that nobody should send, in one table: each is refused in words, none is a 5xx, nothing leaves the folder.
+"""Bad inputs: of every one of them three facts are checked, and they are counted.
 
-Whoever adds a route adds rows. `{hearts}` stands for a project that the caller manages, `{livers}` for one that they
-may not know of.
+No answer is a 5xx; nothing is written but in the data folder, and no row; nothing of another's project is shown.
+`pytest -s tests/api/test_bad_inputs.py` prints how many distinct inputs of each category were sent, and in how many
+requests.
 """
 
 from __future__ import annotations
 
-import gzip
+import os
+import socket
+import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import update
 
-from app.db.session import Database
+from app.db.models import ApiToken, Patient, Project, SignIn, Webhook
+from app.db.session import Database, database_now
 from app.embedded import running_service
-from app.names import JobKind, Role, Scope
+from app.names import JobKind, JobState, Role, Scope
 from app.outbox import SilentBell, unit_of_work
 from app.services import members, people
 from app.services.jobs import queue_job
 from app.settings import Settings
-from tests.rows import add_project
+from tests.api.garbage import LIMIT_BYTES
+from tests.api.hostile import Case, Place, list_cases
+from tests.api.hostile_words import RAW
+from tests.api.populated import add_full_project
+from tests.api.test_foreign_ids import counted
 
-NAMES = (
-    "..%2f..%2fetc%2fpasswd",
-    "%2e%2e%2f%2e%2e%2fsecret",
-    "..%5c..%5csecret",
-    "%2fetc%2fpasswd",
-    "hearts%00",
-    "hearts%0d%0aX-Evil:1",
-    "'%20OR%201=1--",
-    "1;DROP%20TABLE%20projects",
-    "%27%20UNION%20SELECT%20*%20FROM%20accounts--",
-    "{{7*7}}",
-    "%24%7bjndi:ldap:x%7d",
-    "%ff%fe",
-    "a" * 4000,
-    "-1",
-    "0",
-    "null",
-    "00000000-0000-0000-0000-000000000000",
-    "00000000000070008000000000000000",
-    "LIVERS",
-    "%F0%9F%92%80",
-)
-"""Tricks in a path, for every kind of thing that a path names."""
+AT_LEAST = 200
+ATTEMPTS = {"sign_in_attempts", "audit_events"}
+"""Tables that a refused sign-in writes to: it counts."""
 
-THINGS = ("projects", "volumes", "slices", "rounds", "jobs", "leases", "models", "webhooks", "annotation-versions")
+_watched: list[tuple[Path, list[str]]] = []
 
-TOKENS = (
-    "Bearer",
-    "Bearer x",
-    "Bearer nxs_forged",
-    "Bearer null",
-    "Bearer ' OR '1'='1",
-    "Basic YWRtaW46YWRtaW4=",
-    "bearer",
-    "Token x",
-    "Bearer " + "x" * 5000,
-    "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9.",
-)
 
-DRAFT: dict[str, Any] = {
-    "slug": "new",
-    "name": "New",
-    "label_schema": [
-        {"value": 0, "name": "background", "color": "#000000"},
-        {"value": 1, "name": "heart", "color": "#ff0000"},
-    ],
-    "supervision": "scribble",
-    "strategy": "random",
-    "budgets": [10],
-    "preset": "tiny",
-}
-DRAFTS: tuple[dict[str, Any], ...] = (
-    *({"slug": each} for each in ("", "../x", "a/b", "A", "x" * 101, "nul\0", "a b", None, 7, [], {})),
-    *({"name": each} for each in ("", " ", "line\nbreak", "nul\0", None, 7, [])),
-    *({"budgets": each} for each in ([], [0], [-1], [101], [2, 1], [5, 5], "5", None, ["x"], [None])),
-    *({"seed": each} for each in (-1, 2**31, 2**70, "x", 1.5, None)),
-    *({"strategy": each} for each in ("", "none", "../random", None, 7)),
-    *({"label_schema": each} for each in ([], None, "x", [{}], [DRAFT["label_schema"][1]], DRAFT["label_schema"][:1])),
-    *({"supervision": each} for each in ("", "none", None, 7)),
-    *({"protocol": each} for each in ("x", {"unknown": 1}, {"members": -1}, {"encoder": 7})),
-    {"unknown_field": 1},
-)
+def _note_write(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _watched:
+        return
+    allowed, found = _watched[-1]
+    writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    if (writes or event in {"os.mkdir", "os.rename", "os.link", "os.symlink"}) and isinstance(
+        arguments[0], (str, bytes)
+    ):
+        path = Path(os.fsdecode(arguments[0])).absolute()
+        if not path.is_relative_to(allowed) and not path.is_relative_to("/dev") and "__pycache__" not in path.parts:
+            found.append(f"{event} {path}")
 
-BODIES: tuple[bytes, ...] = (
-    b"",
-    b"{",
-    b"[]",
-    b"null",
-    b"\xff\xfe\x00",
-    b'{"slug": ',
-    b"[" * 5000,
-    b'{"slug": "x", "slug"}',
-    gzip.compress(b"{}", mtime=0),
-    b"0" * 100_000,
-)
 
-PAGES = ("limit=0", "limit=-1", "limit=501", "limit=x", "cursor=x", "since=yesterday", "format=xml", "until=yesterday")
+sys.addaudithook(_note_write)  # it cannot be taken off again, so that it looks only where a folder is watched
+
+
+@contextmanager
+def watched_writes(allowed: Path) -> Iterator[list[str]]:
+    """Every file that this process, the service in it included, opens for writing outside of the folder."""
+    found: list[str] = []
+    _watched.append((allowed, found))
+    try:
+        yield found
+    finally:
+        _watched.pop()
+
+
+@pytest.fixture
+def town(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Place, Path]]:
+    """A service with accounts over two projects; its home, where alone it may write."""
+    home = tmp_path / "home"
+    monkeypatch.setattr(tempfile, "tempdir", str(home / "spool"))
+    (home / "spool").mkdir(parents=True)
+    with unit_of_work(database, SilentBell()) as session:
+        own, foreign = add_full_project(session, "hearts", "manager"), add_full_project(session, "livers", "stranger")
+        for table, column in ((Patient, "code"), (Webhook, "url")):
+            named = update(table).where(table.project_id == members.project_of(session, "project", "livers"))
+            session.execute(named.values({column: "https://secret-of-the-livers/"}))
+        done = queue_job(session, project_id=members.project_of(session, "project", "hearts"), kind=JobKind.EXPORT)
+        done.state, done.result = JobState.SUCCEEDED, {"key": "", "size_bytes": 10, "file_name": "hearts.zip"}
+        own["export"] = str(done.id)
+        secrets = _make_people(session, own, foreign)
+    knobs = Settings(home=home, port=0, database_url=database.url, sign_in="accounts", max_upload_bytes=LIMIT_BYTES)
+    with running_service(knobs, queues=()) as url:
+        yield url, Place(own, foreign, secrets), home
+
+
+def _make_people(session: Any, own: dict[str, str], foreign: dict[str, str]) -> dict[str, str]:
+    secrets: dict[str, str] = {}
+    roles = {"manager": Role.MANAGER, "viewer": Role.VIEWER, "reader": Role.OWNER, "disabled": Role.OWNER}
+    for name in ("admin", "stranger", "expired", "revoked", *roles):
+        account = people.create_account(session, name, None, administrator=name == "admin")
+        scope = Scope.READ if name == "reader" else Scope.ADMIN
+        token, secrets[name] = people.create_token(session, account, "test", scope, 1)
+        project = session.get_one(
+            Project, members.project_of(session, "project", "livers" if name == "stranger" else "hearts")
+        )
+        members.set_member(session, project, account.id, roles.get(name, Role.OWNER))
+        if name == "stranger":
+            foreign |= {"token": str(token.id), "account": str(account.id)}
+        if name == "revoked":
+            session.delete(token)
+        for kind in ("session", "expired session", "disabled session"):
+            if name == {"session": "manager", "expired session": "expired", "disabled session": "disabled"}[kind]:
+                secrets[kind] = people.open_session(session, account, 3600.0)
+        if name == "disabled":
+            account.disabled = True
+        if name == "expired":
+            session.flush()
+            past = database_now(session) - timedelta(seconds=1)
+            for table in (ApiToken, SignIn):
+                session.execute(update(table).where(table.account_id == account.id).values(until=past))
+    return secrets
+
+
+def find_fault(case: Case, answer: httpx.Response, foreign: dict[str, str]) -> str | None:
+    """What is wrong with the answer to a case; None: nothing."""
+    if answer.status_code >= 500 or (answer.status_code < 400) != case.taken:
+        return f"answered {answer.status_code}"
+    if not case.taken and answer.headers["content-type"] != "application/problem+json":
+        return f"refused as {answer.headers['content-type']}"
+    told = answer.text + "".join(f"\n{name}: {value}" for name, value in answer.headers.items())
+    asked = f"{answer.request.url} {case.options}".lower()
+    secret = [word for word in ("livers", "stranger", *foreign.values()) if word in told and word not in asked]
+    if secret:
+        return f"shows {secret}"
+    shown = [word for word in ("Traceback", "root:", "secret-of-the-livers", "sqlalchemy", "psycopg") if word in told]
+    return f"shows {shown}" if shown or "x-evil" in answer.headers else None
+
+
+def send(http: httpx.Client, case: Case, secrets: dict[str, str]) -> httpx.Response:
+    """The answer to a case."""
+    options = {key: value() if callable(value) else value for key, value in case.options.items()}
+    headers = dict(options.pop("headers", None) or {})
+    if case.sender is not None:
+        headers["Authorization"] = f"Bearer {secrets[case.sender]}"
+    # Who refuses a long body before the end of it closes the line, and its sender may learn of that before the answer.
+    for _ in range(4):
+        with suppress(httpx.ReadError, httpx.WriteError):
+            return http.request(case.method, case.path, headers=headers, **options)
+    return http.request(case.method, case.path, headers=headers, **options)
+
+
+@pytest.mark.timeout(600)
+def test_no_bad_input_does_or_shows_anything(town: tuple[str, Place, Path], database: Database) -> None:
+    url, place, home = town
+    cases, faults = list_cases(place), []
+    before, files = counted(database), sorted(each.name for each in home.parent.iterdir())
+    with watched_writes(home.parent) as written, httpx.Client(base_url=url, timeout=60) as http:
+        for case in cases:
+            answer = send(http, case, place.secrets)
+            fault = find_fault(case, answer, place.foreign)
+            if fault is None and sorted(each.name for each in home.parent.iterdir()) != files:
+                fault = "wrote beside the data folder"
+            if fault is None and written:
+                fault = f"wrote {written}"
+            if fault is not None:
+                faults.append(
+                    f"{case.category}, {case.input[:80]}, {case.method} {case.path[:80]}: {fault} {answer.text[:200]}"
+                )
+    after = counted(database)
+    changed = {table for table, rows in before.items() if rows != after[table]} - ATTEMPTS
+    assert not faults, "\n".join(faults)
+    assert not changed
+    assert not list(home.rglob("*evil*"))
+    assert not list((home / "spool").iterdir())
+    _print_counts(database, cases)
+
+
+def _print_counts(database: Database, cases: list[Case]) -> None:
+    """What was sent, by category; distinct inputs are those that differ in what is wrong, not in where it was sent."""
+    inputs: dict[str, set[str]] = {}
+    for case in cases:
+        inputs.setdefault(case.category, set()).add(case.input)
+    total = sum(map(len, inputs.values()))
+    print(f"\nbad inputs on {'SQLite' if database.is_sqlite else 'PostgreSQL'}  # distinct, requests")  # noqa: T201
+    for category, found in sorted(inputs.items()):
+        requests = sum(case.category == category for case in cases)
+        print(f"  {category:22}{len(found):6}{requests:8}")  # noqa: T201
+    print(f"  {'all':22}{total:6}{len(cases):8}  no 5xx, nothing written, nothing of others shown")  # noqa: T201
+    assert total >= AT_LEAST
+
+
+def test_the_watch_sees_what_is_written_beside_the_folder(tmp_path: Path) -> None:
+    with watched_writes(tmp_path / "home") as written:
+        (tmp_path / "evil").write_text("x", encoding="utf-8")
+        (tmp_path / "home").mkdir()
+        (tmp_path / "home" / "kept").write_text("x", encoding="utf-8")
+    assert [each.rsplit("/", 1)[-1] for each in written] == ["evil"]
+
+
+@pytest.mark.parametrize("content", RAW, ids=lambda content: repr(content[:40]))
+def test_bytes_that_are_no_request(raw_place: tuple[str, int], content: bytes) -> None:
+    with socket.create_connection(raw_place, timeout=10) as line:
+        line.sendall(content)
+        line.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: line.recv(65_536), b""))
+    assert not answer or answer.split(b" ", 2)[1][:1] == b"4", answer[:300]
+    assert b"root:" not in answer
 
 
 @pytest.fixture(scope="module")
-def place(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Path, str]]:
-    """A manager's client, the folder around the service's home, and the id of a job in another's project."""
-    folder = tmp_path_factory.mktemp("bad")
+def raw_place(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """The address of a service with accounts."""
+    folder = tmp_path_factory.mktemp("raw")
     (folder / "data.db").write_bytes(sqlite_template.read_bytes())
-    url = f"sqlite:///{folder / 'data.db'}"
-    database = Database(url)
-    with unit_of_work(database, SilentBell()) as session:
-        hearts, livers = add_project(session), add_project(session, "livers")
-        account = people.create_account(session, "manager", None)
-        members.set_member(session, hearts, account.id, Role.MANAGER)
-        _, secret = people.create_token(session, account, "test", Scope.ADMIN, 1)
-        job = str(queue_job(session, project_id=livers.id, kind=JobKind.EXPORT).id)
-        admin = people.create_account(session, "admin", None, administrator=True)
-        _, all_powerful = people.create_token(session, admin, "test", Scope.ADMIN, 1)
-    database.dispose()
-    knobs = Settings(home=folder / "home", port=0, database_url=url, sign_in="accounts")
-    with running_service(knobs, queues=()) as address, httpx.Client(base_url=address, timeout=20) as http:
-        http.headers["Authorization"] = f"Bearer {secret}"
-        http.headers["X-Admin"] = all_powerful
-        yield http, folder, job
-
-
-def refused(answer: httpx.Response) -> None:
-    """A refusal in words, that tells nothing of what is another's."""
-    assert 400 <= answer.status_code < 500, (answer.request.url, answer.status_code, answer.text)
-    assert "livers" not in answer.text or "livers" in str(answer.request.url).lower()
-    assert "Traceback" not in answer.text
-    assert "x-evil" not in answer.headers
-
-
-@pytest.mark.parametrize("name", NAMES, ids=lambda name: name[:24])
-def test_tricks_in_a_name(place: tuple[httpx.Client, Path, str], name: str) -> None:
-    http, folder, _ = place
-    for thing in THINGS:
-        refused(http.get(f"/v1/{thing}/{name}"))
-    refused(http.post(f"/v1/projects/{name}/rounds"))
-    refused(http.delete(f"/v1/leases/{name}"))
-    assert sorted(each.name for each in folder.iterdir() if not each.name.startswith("data.db")) == ["home"]
-
-
-@pytest.mark.parametrize("header", TOKENS, ids=lambda header: header[:24])
-def test_forged_tokens(place: tuple[httpx.Client, Path, str], header: str) -> None:
-    http, _, _ = place
-    for path in ("/v1/me", "/v1/projects", "/v1/projects/hearts"):
-        answer = http.get(path, headers={"Authorization": header})
-        refused(answer)
-        assert answer.status_code == 401
-
-
-@pytest.mark.parametrize("change", DRAFTS, ids=lambda change: str(change)[:40])
-def test_projects_that_cannot_be(place: tuple[httpx.Client, Path, str], change: dict[str, Any]) -> None:
-    http, _, _ = place
-    as_admin = {"Authorization": f"Bearer {http.headers['X-Admin']}"}
-    answer = http.post("/v1/projects", json=DRAFT | change, headers=as_admin)
-    refused(answer)
-    assert answer.status_code == 422
-    assert [each["slug"] for each in http.get("/v1/projects").json()["items"]] == ["hearts"]
-
-
-@pytest.mark.parametrize("body", BODIES, ids=lambda body: repr(body[:16]))
-def test_bodies_that_are_no_json(place: tuple[httpx.Client, Path, str], body: bytes) -> None:
-    http, _, _ = place
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {http.headers['X-Admin']}"}
-    refused(http.post("/v1/projects", content=body, headers=headers))
-    refused(http.post("/v1/auth/login", content=body, headers=headers))
-    refused(http.post("/v1/tokens", content=body, headers=headers))
-
-
-@pytest.mark.parametrize("query", PAGES)
-def test_pages_that_are_not_there(place: tuple[httpx.Client, Path, str], query: str) -> None:
-    http, _, _ = place
-    refused(http.get(f"/v1/projects/hearts/audit?{query}"))
-
-
-def test_other_peoples_ids(place: tuple[httpx.Client, Path, str]) -> None:
-    http, _, job = place
-    for method, path in (
-        ("GET", f"/v1/jobs/{job}"),
-        ("GET", f"/v1/jobs/{job}/events"),
-        ("POST", f"/v1/jobs/{job}/cancel"),
-        ("GET", f"/v1/exports/{job}/file"),
-        ("GET", "/v1/projects/livers"),
-        ("GET", "/v1/projects/livers/audit"),
-        ("GET", "/v1/projects/livers/volumes"),
-        ("POST", "/v1/projects/livers/leases"),
-    ):
-        answer = http.request(method, path)
-        refused(answer)
-        assert answer.status_code == 404
+    knobs = Settings(home=folder, port=0, database_url=f"sqlite:///{folder / 'data.db'}", sign_in="accounts")
+    with running_service(knobs, queues=()) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        yield host, int(port)

@@ -274,7 +274,7 @@ def test_a_folder_of_the_server_is_open_only_below_its_root(database_url: str, t
         client.post("/v1/projects", draft | {"strategy": "random", "preset": "tiny"})
         for bad in ("../secret", "link", "/etc", "absent", "set/\0"):
             answer = service.refusal("POST", "/v1/projects/scans/imports", json={"path": bad})
-            assert answer == (422, "server-folder-refused"), bad
+            assert answer == (422, "invalid-request" if "\0" in bad else "server-folder-refused"), bad
         for good in ("set", "set/a.nii.gz"):
             job = client.post("/v1/projects/scans/imports", {"path": good})
             service.work_off()

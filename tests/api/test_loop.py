@@ -15,7 +15,11 @@ import httpx
 import numpy as np
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
+from app.api import jobs
+from app.api.deps import House
+from app.api.schemas import JobWire
 from app.db.models import Assignment, Lease
 from app.formats.nifti import read_nifti
 from app.outbox import SilentBell, unit_of_work
@@ -219,8 +223,30 @@ def test_a_job_is_followed_live_and_from_where_one_was(service: Service, make_pr
     job = json.loads(lines[2].removeprefix("data: "))
     assert (job["state"], job["kind"]) == ("succeeded", "propose")
     last = lines[0].removeprefix("id: ")
-    assert service.http.get(path, headers={"Last-Event-ID": last}).text == "", "nothing happened since"
+    seen = service.http.get(path, headers={"Last-Event-ID": last})
+    assert (seen.status_code, seen.text) == (204, ""), "nothing happened since, nor will: nobody need come back"
+    before = service.http.get(path, headers={"Last-Event-ID": str(int(last) - 1)})
+    assert before.text.startswith(f"id: {last}\nevent: job\n"), "what was missed"
     assert service.refusal("GET", "/v1/jobs/nothing/events") == (404, "record-not-found")
+
+
+@on_sqlite
+def test_a_stream_ends_whole_when_the_database_goes_away(
+    service: Service, make_project: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_project()
+    opened = service.client.post("/v1/projects/hearts/rounds")
+    read, asked = jobs._read_wire, []
+
+    def away(house: House, job: str) -> JobWire:
+        asked.append(job)
+        if len(asked) > 2:
+            raise OperationalError("SELECT", {}, Exception("the database is away"))
+        return read(house, job)
+
+    monkeypatch.setattr(jobs, "_read_wire", away)
+    answer = service.http.get(f"/v1/jobs/{opened['job_id']}/events")  # raises where the stream is torn
+    assert answer.text.count("event: job") == 1
 
 
 @on_sqlite

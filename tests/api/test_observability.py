@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
+import logging
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +21,22 @@ from sqlalchemy import text
 from app.api.health import readyz
 from app.api.metrics import RequestMeter
 from app.embedded import running_service
+from app.log import configure_logging
 from app.main import open_house
 from app.outbox import SilentBell, unit_of_work
 from app.settings import Settings
 from tests.api.conftest import Service, on_sqlite
 
 Make = Callable[..., Any]
+
+
+@pytest.fixture
+def logged() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """The events that were logged so far."""
+    handlers, stream = logging.getLogger().handlers[:], io.StringIO()
+    configure_logging(stream=stream, as_json=True)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    logging.getLogger().handlers[:] = handlers
 
 
 def scrape(url: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -70,6 +84,37 @@ def test_requests_are_counted_by_route_and_never_by_path(service: Service) -> No
     routes = {dict(labels)["route"] for name, labels in found if name == "nextslice_http_requests_total"}
     assert not any("nobody" in each or "such" in each or "index" in each for each in routes)
     assert any(dict(labels).get("method") == "other" for _, labels in found)
+
+
+@on_sqlite
+def test_a_request_and_the_job_that_it_asked_for_are_found_in_the_log(
+    service: Service, make_project: Make, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
+    make_project()
+    answer = service.http.post("/v1/projects/hearts/rounds", headers={"X-Request-Id": "ward-7"})
+    assert answer.headers["x-request-id"] == "ward-7"
+    lines = [line for line in logged() if line.get("request_id") == "ward-7"]
+    queued = next(line for line in lines if line["event"] == "job_queued")
+    assert queued["queued_job_id"] == answer.json()["job_id"]
+    assert [(line["method"], line["status"]) for line in lines if line["event"] == "request"] == [("POST", 202)]
+
+
+@on_sqlite
+def test_what_nobody_foresaw_is_logged_under_the_id_that_the_answer_has(
+    service: Service, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
+    def stumble(*_facts: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("app.api.projects.members.visible_projects", stumble)
+    answer = service.http.get("/v1/projects")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal-error")
+    eventually = time.monotonic() + 5
+    while not any(line["logger"] == "uvicorn.error" for line in logged()) and time.monotonic() < eventually:
+        time.sleep(0.02)
+    lines = [line for line in logged() if "ZeroDivisionError" in line.get("exception", "")]
+    assert {line["logger"] for line in lines} >= {"uvicorn.error"}
+    assert {line.get("request_id") for line in lines} == {answer.json()["request_id"]}
 
 
 def failing(url: str) -> dict[str, str]:

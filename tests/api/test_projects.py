@@ -42,7 +42,7 @@ def test_a_project_is_found_by_id_and_by_slug(service: Service) -> None:
         ({"slug": "No Spaces"}, "project-setting-refused"),
         ({"slug": "../../etc"}, "project-setting-refused"),
         ({"name": " "}, "project-setting-refused"),
-        ({"name": "nul\0"}, "project-setting-refused"),
+        ({"name": "nul\0"}, "invalid-request"),
         ({"seed": -1}, "project-setting-refused"),
         ({"strategy": "best"}, "unknown-strategy"),
         ({"supervision": "guess"}, "invalid-request"),

@@ -30,6 +30,7 @@ from app.services import identities, people
 from app.settings import Settings
 from tests.api.conftest import on_sqlite
 from tests.api.provider import CLIENT_ID, CLIENT_SECRET, Claims, Provider
+from tests.rows import refusing_audit_rows
 
 ANNA = {"sub": "subject-1", "email": "Anna@ward.example", "email_verified": True}
 
@@ -128,6 +129,25 @@ def test_a_first_sign_in_makes_an_account_without_rights_and_the_next_one_finds_
     assert rows.count(("anna@ward.example", complete, f"account made through {issuer}")) == 1
     assert rows.count(("anna@ward.example", complete, f"account known through {issuer}")) == 1
     assert rows.count(("", complete, "attempt")) == 2
+
+
+@on_sqlite
+def test_a_sign_in_is_neither_begun_nor_ended_without_its_audit_row(entrance: Entrance) -> None:
+    def count(table: Any) -> int:
+        with entrance.database.reading() as session:
+            return session.scalars(select(func.count()).select_from(table)).one()
+
+    with entrance.browser() as browser:
+        with refusing_audit_rows(entrance.database):
+            assert browser.post("/v1/auth/provider/begin").status_code >= 400
+        assert count(SignInFlow) == 0
+        sent_back = entrance.visit_provider(browser)
+        noted = count(AuditEvent)
+        with refusing_audit_rows(entrance.database):
+            assert browser.post("/v1/auth/provider/complete", json=sent_back).status_code >= 400
+        assert (count(SignInFlow), count(Account), count(AuditEvent)) == (1, 0, noted)
+        assert browser.get("/v1/me").status_code == 401
+        assert browser.post("/v1/auth/provider/complete", json=sent_back).status_code == 200, "nothing was used up"
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "PS256"])

@@ -189,3 +189,43 @@ def test_a_slice_that_is_leased_for_review_is_reviewed_by_a_volume(reviewed: Roo
     assert (answer.status_code, answer.json()["slices"]["0"]["version"]["purpose"]) == (200, "review"), answer.text
     reviews = reviewed.ask("anna", "GET", f"/v1/slices/{reviewed.desk.slices[0]}/reviews").json()["items"]
     assert [each["verdict"] for each in reviews] == ["fix"]
+
+
+@on_sqlite
+def test_a_judgement_is_in_ones_own_name(reviewed: Room) -> None:
+    desk = reviewed.desk
+    desk.lease("mary")
+    drawn_by_mary = desk.submit("mary", 0)
+    slice_, version = f"/v1/slices/{desk.slices[0]}", f"/v1/annotation-versions/{drawn_by_mary.id}"
+    over = {"If-Match": f'"{drawn_by_mary.id}"'}
+    in_ritas = {"annotator": "rita"}
+    for path, options in (
+        (f"/v1/projects/{desk.project_id}/leases", {"json": in_ritas | {"purpose": "review"}}),
+        (f"{version}/reviews", {"json": in_ritas | {"verdict": "accept"}}),
+        (f"{version}/adjudicate", {"params": in_ritas, "headers": over}),
+        (
+            f"{slice_}/annotations",
+            {
+                "params": in_ritas | {"kind": "full", "purpose": "review"},
+                "headers": over,
+                "content": drawn(1).tobytes(),
+            },
+        ),
+    ):
+        answer = reviewed.ask("mary", "POST", path, **options)
+        assert (answer.status_code, answer.json()["code"]) == (403, "signed-by-another"), path
+    assert reviewed.ask("rita", "POST", f"{version}/reviews", json={"verdict": "accept"}).status_code == 201
+
+
+@on_sqlite
+def test_a_lease_for_review_is_of_no_use_to_who_is_no_reviewer_any_more(reviewed: Room) -> None:
+    desk = reviewed.desk
+    desk.lease("anna")
+    desk.submit("anna", 0)
+    assert desk.lease("rita", purpose=Purpose.REVIEW) == [0]
+    with unit_of_work(desk.database, SilentBell()) as session:
+        rita = people.find_account(session, "rita")
+        members.set_member(session, session.get_one(Project, desk.project_id), rita.id, Role.ANNOTATOR)
+    answer = reviewed.put_volume("rita", whole((0, drawn(2))))
+    assert (answer.status_code, answer.json()["code"]) == (409, "no-slice-written"), answer.text
+    assert reviewed.ask("anna", "GET", f"/v1/slices/{desk.slices[0]}/reviews").json()["items"] == []

@@ -16,7 +16,7 @@ from app.services.claims import beat_job, claim_next_job, fail_job, finish_job
 from app.services.jobs import (
     WAKE_DELAYS_S,
     find_job,
-    queue_position,
+    queue_positions,
     queues_to_wake,
     request_cancel,
     retry_job,
@@ -85,7 +85,7 @@ def test_a_retried_job_starts_over_and_its_round_goes_on(database: Database) -> 
     assert read_round(database).state == RoundState.FAILED
     with unit_of_work(database, SilentBell()) as session:
         job = retry_job(session, find_job(session, job_id))
-        assert session.info["queues"] == {Queue.GPU}
+        assert session.info["queued"] == {str(job_id): Queue.GPU}
     assert (job.state, job.attempts, job.error, job.finished_at) == (JobState.QUEUED, 0, None, None)
     assert read_round(database).state == RoundState.EVALUATING
     assert claim(database).token == 2
@@ -163,12 +163,13 @@ def test_the_queue_position_counts_the_older_jobs_of_the_same_queue(database: Da
         database, JobKind.PREDICT, JobKind.EXPORT, JobKind.PREDICT, JobKind.EVALUATE
     )
     with database.reading() as session:
-        places = [queue_position(session, find_job(session, job_id)) for job_id in (gpu_1, cpu_1, gpu_2, gpu_3)]
-    assert places == [1, 1, 2, 3]
+        asked = [find_job(session, job_id) for job_id in (gpu_1, cpu_1, gpu_2, gpu_3)]
+        assert queue_positions(session, asked) == {gpu_1: 1, cpu_1: 1, gpu_2: 2, gpu_3: 3}
+        assert queue_positions(session, asked[3:]) == {gpu_3: 3}
     claim(database)
     with database.reading() as session:
-        places = [queue_position(session, find_job(session, job_id)) for job_id in (gpu_1, gpu_2, gpu_3)]
-    assert places == [None, 1, 2]
+        asked = [find_job(session, job_id) for job_id in (gpu_1, gpu_2, gpu_3)]
+        assert queue_positions(session, asked) == {gpu_2: 1, gpu_3: 2}
 
 
 def test_the_time_left_follows_the_pace_of_the_present_stretch(database: Database) -> None:

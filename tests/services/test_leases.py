@@ -12,7 +12,7 @@ from app.db.session import Database
 from app.errors import DraftPreconditionMissing, DraftStale, LeaseGone, LeaseInUse, SliceLeasedElsewhere
 from app.names import AnnotationKind, LeaseState, SkipReason
 from app.outbox import SilentBell, unit_of_work
-from app.services import drafts, leases, rounds
+from app.services import drafts, leases, pools, rounds
 from app.services.drafts import Sketch
 from tests.services.desk import CLOCKS, Desk, drawn
 
@@ -130,7 +130,7 @@ def test_an_unfit_slice_is_out_for_everybody_and_the_round_goes_on(make_desk: Ma
     desk.submit("anna", 2)
     assert desk.round_state == "training", "all that is fit is annotated"
     with desk.database.reading() as session:
-        pool = rounds.list_pool(session, session.get_one(Project, desk.project_id))
+        pool = pools.list_pool(session, session.get_one(Project, desk.project_id))
     assert [(each.annotated, each.excluded) for each in pool] == [(True, False), (False, True), (True, False)]
 
 
@@ -149,7 +149,7 @@ def test_the_next_round_makes_up_for_what_was_excluded(make_desk: MakeDesk) -> N
     with unit_of_work(desk.database, SilentBell()) as session:
         project = session.get_one(Project, desk.project_id)
         opened = rounds.open_round(session, project, 30.0)
-        pool = rounds.list_pool(session, project)
+        pool = pools.list_pool(session, project)
     assert opened.target == 3
     counted = sum(each.annotated or each.proposed for each in pool if not each.excluded)
     assert opened.target - counted == 3, "three are proposed, for the excluded one does not count"
@@ -206,3 +206,17 @@ def test_drafts_outlive_leases_and_name_what_they_follow(make_desk: MakeDesk) ->
     desk.submit("anna", 0)
     with desk.database.reading() as session:
         assert drafts.find_draft(session, session.get_one(Slice, desk.slices[0]), "anna") is None, "it was submitted"
+
+
+def test_open_picks_are_counted_up_to_a_limit(make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = make_desk(count=5, overlap=2)
+
+    def count() -> int:
+        with desk.database.reading() as session:
+            round_ = rounds.latest_round(session, session.get_one(Project, desk.project_id))
+            assert round_ is not None
+            return rounds.count_open_picks(session, [round_.id])[round_.id]
+
+    assert count() == 5, "slices, of which each has two seats"
+    monkeypatch.setattr(rounds, "COUNTED_TO", 3)
+    assert 1 <= count() <= 3
