@@ -103,7 +103,13 @@ def test_an_experiment_runs_resumes_and_repeats(hearts: Path, tmp_path: Path) ->
     assert "scratch" in encoders[0]["manifest"]["warning"]
     assert manifest["protocol"]["segmentation"]["iterations_min"] == 30
 
-    stopped = subprocess.Popen(bench(hearts, tmp_path / "b"), cwd=ROOT, env=environment(), stderr=subprocess.PIPE)
+    stopped = subprocess.Popen(
+        bench(hearts, tmp_path / "b"),
+        cwd=ROOT,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
     deadline = time.monotonic() + 120
     while not (tmp_path / "b" / "results.csv").exists() and time.monotonic() < deadline:
         time.sleep(0.2)
