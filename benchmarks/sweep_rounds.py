@@ -79,14 +79,14 @@ class Artefacts:
     """Trained networks with their facts, each in a folder named by a hash of everything that it depends on."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self._folder = folder
         self.costs = Costs()
 
     def obtain(
         self, identity: dict[str, Any], make: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Give the tensors and facts of this identity, made by `make` if they are not there; its costs are counted."""
-        place = self.folder / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+        place = self._folder / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
         if computed := not (place / FACTS).exists():  # written last
             place.mkdir(parents=True, exist_ok=True)
             clock = Clock()
@@ -152,11 +152,12 @@ class _Rounds:
         self._labels_hash = _hash(prepared.labels, *references)
 
     def run(self, number: int, percent: float, picked: Sequence[int]) -> dict[str, Any]:
-        artefacts = Artefacts(self._folder)
+        artefacts, earlier = Artefacts(self._folder), Artefacts(self._folder)
         clock = Clock()
-        picks = self._pick(number, percent, picked, artefacts)
+        picks = self._pick(number, percent, picked, artefacts, earlier)
         choosing = clock.read()
-        choosing["cpu_s"] -= artefacts.costs.spent_cpu_s  # the encoder's training is counted as the artefact that it is
+        # Training is counted as the artefact that it is, and what an earlier round counted is not counted again.
+        choosing["cpu_s"] -= artefacts.costs.spent_cpu_s + earlier.costs.spent_cpu_s
         members = self._members(number, [*picked, *picks.indices], artefacts)
         costs = artefacts.costs
         costs.add(choosing, computed=True)
@@ -176,15 +177,17 @@ class _Rounds:
             **dataclasses.asdict(costs),
         }
 
-    def _pick(self, number: int, percent: float, picked: Sequence[int], artefacts: Artefacts) -> Picks:
+    def _pick(
+        self, number: int, percent: float, picked: Sequence[int], artefacts: Artefacts, earlier: Artefacts
+    ) -> Picks:
         prepared, sweep = self._prepared, self._sweep
         count = len(prepared.images)
         needs = DESCRIPTORS[sweep.strategy].needs
         annotated = np.zeros(count, dtype=bool)
         annotated[list(picked)] = True
-        members = self._ask_members(number - 1, picked, artefacts) if number > 1 else None
+        members = self._ask_members(number - 1, picked, earlier) if number > 1 else None
         task = members is not None and Need.TASK in needs
-        counted = artefacts if number == 1 else Artefacts(artefacts.folder)  # one encoder a project
+        counted = artefacts if number == 1 else earlier  # one encoder a project
         pool = QueryPool(
             patient_ids=prepared.patient_ids,
             volume_ids=prepared.volume_ids,
@@ -204,7 +207,7 @@ class _Rounds:
         return STRATEGIES[sweep.strategy](pool, target - len(picked), sweep.settings, generator)
 
     def _ask_members(self, number: int, picked: Sequence[int], artefacts: Artefacts) -> Members:
-        found = self._members(number, picked, Artefacts(artefacts.folder))  # counted in their own round
+        found = self._members(number, picked, artefacts)
         config = self._config(len(picked))
         networks = [build_network(state, config) for state, _ in found]
         best = int(np.argmax([facts["validation_dice"] or 0.0 for _, facts in found]))
