@@ -110,8 +110,14 @@ def test_who_takes_and_who_does_an_import_by_path_see_one_folder_and_cannot_writ
     assert services["api"]["environment"]["NEXTSLICE_IMPORT_ROOT"] == "/import"
 
 
+def test_weights_are_where_the_workers_look_and_cannot_be_written(services: dict[str, Any]) -> None:
+    mount = "${NEXTSLICE_WEIGHTS_FROM:-weights}:/weights:ro"
+    assert {name for name, each in services.items() if mount in each.get("volumes", ())} == {"worker-cpu", "worker-gpu"}
+    assert services["worker-gpu"]["environment"]["NEXTSLICE_WEIGHTS"] == "/weights"
+
+
 def test_the_environment_sets_only_what_the_service_reads(services: dict[str, Any]) -> None:
-    known = {f"NEXTSLICE_{name.upper()}" for name in Settings.model_fields}
+    known = {f"NEXTSLICE_{name.upper()}" for name in Settings.model_fields} | {"NEXTSLICE_WEIGHTS"}
     for name in ("migrate", "api", "worker-cpu", "worker-gpu"):
         given = {each for each in services[name]["environment"] if not each.startswith(("NVIDIA_", "AWS_"))}
         assert given <= known

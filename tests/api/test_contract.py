@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
 from app.api.contract import EXAMPLES
@@ -71,14 +72,18 @@ def test_the_service_answers_as_its_document_says(
     assert int(tested[1]) > 500
 
 
-def test_every_refusal_is_a_problem_and_examples_fit_their_shapes(tmp_path: Path) -> None:
+def test_every_refusal_is_a_problem_and_every_body_has_an_example_that_fits(tmp_path: Path) -> None:
     document = create_app(Settings(home=tmp_path, database_url="")).openapi()
+    asked = set()
     for path, operations in document["paths"].items():
         for operation in operations.values():
             assert list(operation["responses"]["4XX"]["content"]) == ["application/problem+json"], path
             assert "422" not in operation["responses"], path
-    schemas = document["components"]["schemas"]
+            shapes = operation.get("requestBody", {}).get("content", {}).values()
+            asked |= {word.split("/")[-1] for shape in shapes for word in re.findall(r"#/components[/\w]+", str(shape))}
+    assert len(asked) > 20
+    assert asked | {"Problem"} == set(EXAMPLES)
     for name, example in EXAMPLES.items():
-        shape = schemas[name]
-        assert set(example) <= set(shape["properties"]), name
-        assert set(shape.get("required", [])) <= set(example), name
+        shape = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+        jsonschema_rs.validate(shape, example)
+        assert set(example) <= set(document["components"]["schemas"][name]["properties"]), name
