@@ -18,6 +18,6 @@ def test_a_storm_serves_no_slice_twice_and_loses_nothing(
         request.getfixturevalue("postgres_of_session")  # skips where no server answers
     server = "sqlite" if engine == "sqlite" else POSTGRES_SERVER
     tally = run_storm(server, tmp_path, clients=8, cycles=10, deaths=0.15, seed=5)
-    assert (tally.twice, tally.lost, tally.errors) == (0, 0, [])
+    assert (tally.twice, tally.overlapping, tally.lost, tally.errors) == (0, 0, 0, [])
     assert tally.deaths > 0
     assert tally.cycles > 50
