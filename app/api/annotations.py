@@ -9,7 +9,17 @@ from sqlalchemy.orm import Session
 
 from app.api.deps import Body, Reading, TakesGzip, TheHouse, ThePerson, Writing
 from app.api.idempotency import CreatingRoute
-from app.api.masks import Annotator, IfMatch, LeadTime, MaskFormat, MaskType, mask_answer, plain_tag, read_mask
+from app.api.masks import (
+    Annotator,
+    IfMatch,
+    LeadTime,
+    MaskFormat,
+    MaskType,
+    mask_answer,
+    plain_tag,
+    read_mask,
+    rights_of,
+)
 from app.api.paging import Paged, page_of
 from app.api.schemas import Page, VersionWire
 from app.api.volumes import gzip_answer
@@ -18,8 +28,8 @@ from app.errors import AnnotationPreconditionMissing
 from app.names import AnnotationKind, Purpose, Role
 from app.services import annotations as slice_annotations
 from app.services import exports, volumes
-from app.services.annotations import Submission
 from app.services.predictions import find_prediction, latest_prediction, read_uncertainty_body
+from app.services.turns import Submission
 from app.storage.masks import decode_mask, encode_mask
 from app.storage.planes import grey_to_png
 
@@ -57,6 +67,7 @@ def submit_annotation(
         lead_time_ms=lead_time_ms,
         purpose=purpose,
         prediction_id=None if prediction is None else find_prediction(session, found, prediction).id,
+        rights=rights_of(person),
     )
     version = slice_annotations.submit_annotation(session, house.blobs, project, found, mask, submission)
     response.headers["ETag"] = f'"{version.id}"'

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from app.api.deps import Reading, TakesGzip, TheHouse, Writing
+from app.api.deps import Reading, TakesGzip, TheHouse, ThePerson, Writing
 from app.api.idempotency import CreatingRoute
-from app.api.masks import Annotator, IfMatch, MaskFormat, mask_answer, plain_tag
+from app.api.masks import Annotator, IfMatch, MaskFormat, mask_answer, plain_tag, rights_of
 from app.api.schemas import DiffWire, VersionWire
 from app.errors import AnnotationPreconditionMissing
 from app.services import annotations as slice_annotations
@@ -59,6 +59,7 @@ def diff_version(
 def restore_version(
     version: str,
     annotator: Annotator,
+    person: ThePerson,
     house: TheHouse,
     session: Writing,
     response: Response,
@@ -69,6 +70,6 @@ def restore_version(
     if expected is None:
         raise AnnotationPreconditionMissing
     found = slice_annotations.find_visible_version(session, version, annotator)
-    restored = history.restore_version(session, house.blobs, found, annotator, expected)
+    restored = history.restore_version(session, house.blobs, found, annotator, expected, rights_of(person))
     response.headers["ETag"] = f'"{restored.id}"'
     return VersionWire.model_validate(restored)

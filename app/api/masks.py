@@ -13,7 +13,10 @@ from app.api.schemas import plain_text
 from app.api.volumes import gzip_answer
 from app.db.models import Project, Slice
 from app.errors import EmptyBody, MaskTypeRefused
+from app.names import Role
 from app.services import annotations as slice_annotations
+from app.services.people import Person
+from app.services.turns import Rights
 from app.storage.masks import decode_mask, mask_from_png, mask_to_png
 
 if TYPE_CHECKING:
@@ -42,6 +45,11 @@ async def _acting_name(
 
 
 Annotator = Annotated[str, Depends(_acting_name)]
+
+
+def rights_of(person: Person) -> Rights:
+    """What the person's role lets them do beyond the seats that they are handed."""
+    return Rights(corrects=person.covers(Role.REVIEWER))
 
 
 def plain_tag(if_match: str | None) -> str | None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.api.deps import Body, Reading, TheHouse, ThePerson, Writing
 from app.api.idempotency import CreatingRoute
-from app.api.masks import Annotator, IfMatch, plain_tag
+from app.api.masks import Annotator, IfMatch, plain_tag, rights_of
 from app.api.schemas import SliceResultWire, VersionWire, VolumeAnnotated
 from app.api.volumes import parse_value_map
 from app.db.models import Project, Volume
@@ -105,7 +105,14 @@ def submit_volume_annotation(
     """
     # Whoever judges does so in their own name; a lease outlives the role that it was given to.
     judges = person.covers(Role.REVIEWER) and (person.account_id is None or annotator == person.name)
-    asked = VolumeSubmission(kind, annotator, drawn.expected, anywhere=person.covers(Role.MANAGER), judges=judges)
+    asked = VolumeSubmission(
+        kind,
+        annotator,
+        drawn.expected,
+        anywhere=person.covers(Role.MANAGER),
+        judges=judges,
+        rights=rights_of(person),
+    )
     found, _ = _look_up(session, volume)
     results = volume_annotations.submit_volume(session, house.blobs, found, drawn.planes, asked)
     tag = volume_annotations.tag_of(volume_annotations.visible_versions(session, found, annotator))

@@ -28,7 +28,7 @@ NextSliceError
 │                                UploadIncomplete, NothingToExport, LeaseInUse, LeaseLimit, ReadingsComplete,
 │                                ReadingsIncomplete, OwnWork, VersionSuperseded, RequestStillRunning,
 │                                NameTaken, LastOwner, AccountsNeeded, SliceNotLeased, NoSliceWritten,
-│                                JobsAtWork, StillDeleted, BackupRefused, ProviderSettingsRefused
+│                                SliceAccepted, JobsAtWork, StillDeleted, BackupRefused, ProviderSettingsRefused
 ├── Gone                    410  LeaseGone, SliceLeasedElsewhere
 ├── PreconditionFailed      412  AnnotationStale, DraftStale
 ├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
@@ -412,6 +412,9 @@ from app.errors.rounds import (
 )
 from app.errors.rounds import (
     RoundStateConflict as RoundStateConflict,
+)
+from app.errors.rounds import (
+    SliceAccepted as SliceAccepted,
 )
 from app.errors.rounds import (
     SliceLeasedElsewhere as SliceLeasedElsewhere,

@@ -107,6 +107,16 @@ class ReadingsComplete(Conflict):
         super().__init__(f"All readings of slice {self.slice_id} are in; what changes now is an adjudication.")
 
 
+class SliceAccepted(Conflict):
+    """A reviewer accepted what is there; an annotator does not replace it."""
+
+    code = "slice-accepted"
+
+    def __init__(self, slice_id: object) -> None:
+        self.slice_id = str(slice_id)
+        super().__init__(f"A reviewer has accepted slice {self.slice_id}; a reviewer or a manager can change it.")
+
+
 class ReadingsIncomplete(Conflict):
     """A slice cannot be adjudicated before all its readers have submitted."""
 

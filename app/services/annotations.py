@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, select
@@ -17,8 +16,6 @@ from app.errors import (
     MaskIncomplete,
     MaskLengthWrong,
     NoAnnotationYet,
-    OwnWork,
-    ReadingsIncomplete,
     RecordNotFound,
     SupervisionMismatch,
 )
@@ -27,6 +24,7 @@ from app.services import assignments, rounds
 from app.services.lookup import find_row
 from app.services.paging import ALL, Listed, Span, list_rows
 from app.services.projects import class_values
+from app.services.turns import Submission, check_turn, reopens_review
 from app.services.webhooks import announce
 from app.storage.blobs import BlobStore
 from app.storage.masks import check_mask_labelled, check_mask_values, count_mask_values, encode_mask
@@ -38,27 +36,7 @@ if TYPE_CHECKING:
 NO_VERSION = "0"
 """The version tag of a slice that nobody annotated."""
 
-JUDGED = {
-    Purpose.ADJUDICATE: (Purpose.ANNOTATE,),
-    Purpose.REVIEW: (Purpose.ANNOTATE, Purpose.ADJUDICATE),
-}
-"""As what nobody may have drawn on a slice who draws as a judge of it: one may go over one's own judgement again."""
-
 _ROW_LIMIT_BYTES = 256 * 1024  # a larger mask goes into a blob
-
-
-@dataclass(frozen=True)
-class Submission:
-    """Who submits what kind of mask, and what they saw before."""
-
-    kind: AnnotationKind
-    author: str
-    expected_version: str  # tag of the current version, or NO_VERSION
-    source: str = "annotator"
-    lead_time_ms: int | None = None
-    purpose: Purpose = Purpose.ANNOTATE
-    origin_id: uuid.UUID | None = None  # the version that is repeated
-    prediction_id: uuid.UUID | None = None  # the prediction that was drawn over
 
 
 def submit_annotation(
@@ -74,18 +52,20 @@ def submit_annotation(
     Where several people read the slice, a reader's version follows on their own, and they see no other until all are
     in; the first reading is the current one until somebody adjudicates. Raises MaskRefused (values, empty,
     incomplete), SupervisionMismatch, SliceLeasedElsewhere, ReadingsComplete, ReadingsIncomplete, OwnWork,
-    AnnotationStale and RecordNotFound (the slice was deleted meanwhile).
+    SliceAccepted, AnnotationStale and RecordNotFound (the slice was deleted meanwhile).
     """
     check_mask(project, mask, submission.kind)
     assignments.lock_slice(session, slice_.id)  # of two submissions at once the second finds the first's version
     annotation = find_annotation(session, slice_)
     blind = slice_.id in assignments.blind_slices(session, project, [slice_.id])
-    _check_turn(session, slice_, annotation, submission, blind)
+    check_turn(session, slice_, annotation, submission, blind=blind)
     seat = assignments.find_seat(session, project, slice_.id, submission.author, submission.purpose)
     base = _base(session, annotation, slice_, submission.author, blind)
     current = NO_VERSION if base is None else str(base.id)
     if submission.expected_version != current:
         raise AnnotationStale(current)
+    # After the tag: who sends once more what was stored before its review learns that it is there.
+    again = seat is None and reopens_review(session, base, slice_, submission)
     version = _append_version(session, blobs, project, slice_, annotation, base, mask, submission, keep_head=blind)
     session.execute(delete(Draft).where(Draft.slice_id == slice_.id, Draft.author == submission.author))
     if submission.purpose == Purpose.REVIEW and base is not None:
@@ -93,6 +73,8 @@ def submit_annotation(
     rounds.mark_annotated(session, project, slice_.id)
     if seat is not None:
         assignments.complete(session, project, seat)
+    elif again:
+        assignments.reopen_review(session, slice_.id)
     facts = {"slice_id": str(slice_.id), "version_id": str(version.id), "author": version.author}
     announce(session, project.id, WebhookEvent.ANNOTATION_SUBMITTED, facts)
     return version
@@ -228,18 +210,6 @@ def _base(
     if blind:
         return assignments.latest_reading(session, slice_.id, person)
     return None if annotation is None else session.get_one(AnnotationVersion, annotation.head_id)
-
-
-def _check_turn(
-    session: Session, slice_: Slice, annotation: Annotation | None, submission: Submission, blind: bool
-) -> None:
-    if submission.purpose == Purpose.ANNOTATE:
-        return
-    if blind:
-        raise ReadingsIncomplete(slice_.id)
-    judged = JUDGED[submission.purpose]
-    if annotation is not None and assignments.has_drawn(session, annotation, submission.author, judged):
-        raise OwnWork(submission.author)
 
 
 def _append_version(

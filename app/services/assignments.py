@@ -47,7 +47,7 @@ def find_seat(
     seats = _lock_open_seats(session, slice_id)
     wanted = [seat for seat in seats if seat.purpose == purpose]
     several = project.overlap > 1 and purpose == Purpose.ANNOTATE
-    if several and not wanted and _was_assigned(session, slice_id):
+    if several and not wanted and _any_seat(session, slice_id) is not None:
         raise ReadingsComplete(slice_id)
     active = select(Lease.assignment_id, Lease.holder).where(
         Lease.assignment_id.in_([seat.id for seat in seats]), Lease.state == LeaseState.ACTIVE
@@ -102,12 +102,19 @@ def reopen(session: Session, model: Assignment, purpose: Purpose) -> Assignment:
 
 def reject(session: Session, project: Project, slice_id: uuid.UUID) -> None:
     """Send a slice back to where its annotation came from: its reader, or the adjudicator of several."""
-    model = session.scalars(select(Assignment).where(Assignment.slice_id == slice_id).limit(1)).first()
+    model = _any_seat(session, slice_id)
     if model is None:
         return  # never picked, so there is no queue to send it to
     reopen(session, model, Purpose.ANNOTATE if project.overlap == 1 else Purpose.ADJUDICATE)
     # The row of its review says that it was reviewed once, and so will be again.
     _finish(session, reopen(session, model, Purpose.REVIEW))
+
+
+def reopen_review(session: Session, slice_id: uuid.UUID) -> None:
+    """Have what replaced accepted work reviewed in its turn; a slice that was never picked has no queue for it."""
+    model = _any_seat(session, slice_id)
+    if model is not None:
+        reopen(session, model, Purpose.REVIEW)
 
 
 def exclude_slice(session: Session, slice_id: uuid.UUID) -> None:
@@ -213,8 +220,8 @@ def _is_held(seat: Assignment, now: datetime) -> bool:
     return seat.leased_until is not None and seat.leased_until > now
 
 
-def _was_assigned(session: Session, slice_id: uuid.UUID) -> bool:
-    return session.scalars(select(Assignment.id).where(Assignment.slice_id == slice_id).limit(1)).first() is not None
+def _any_seat(session: Session, slice_id: uuid.UUID) -> Assignment | None:
+    return session.scalars(select(Assignment).where(Assignment.slice_id == slice_id).limit(1)).first()
 
 
 def _next_stage(session: Session, project: Project, done: Assignment) -> Purpose | None:

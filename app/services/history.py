@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from app.db.models import Annotation, AnnotationVersion, Project, Slice
 from app.errors import OtherSlice, RecordNotFound
 from app.names import AnnotationKind
-from app.services.annotations import Submission, read_mask_body, submit_annotation
+from app.services.annotations import read_mask_body, submit_annotation
 from app.services.projects import class_values
+from app.services.turns import AS_HANDED, Rights, Submission
 from app.storage.blobs import BlobStore
 from app.storage.masks import decode_mask
 
@@ -43,11 +44,16 @@ def diff_versions(
 
 
 def restore_version(
-    session: Session, blobs: BlobStore, version: AnnotationVersion, author: str, expected_version: str
+    session: Session,
+    blobs: BlobStore,
+    version: AnnotationVersion,
+    author: str,
+    expected_version: str,
+    rights: Rights = AS_HANDED,
 ) -> AnnotationVersion:
     """A new version with the mask of an old one; raises what a submission raises."""
     slice_, project = slice_of(session, version)
-    submission = Submission(AnnotationKind(version.kind), author, expected_version, source="restored")
+    submission = Submission(AnnotationKind(version.kind), author, expected_version, source="restored", rights=rights)
     mask = version_mask(session, blobs, slice_, version)
     return submit_annotation(session, blobs, project, slice_, mask, replace(submission, origin_id=version.id))
 

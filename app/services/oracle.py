@@ -12,6 +12,7 @@ from app.names import AnnotationKind, Purpose, RoundState, Supervision
 from app.services import annotations as slice_annotations
 from app.services import assignments, leases, rounds
 from app.services.ground_truth import read_ground_truth
+from app.services.turns import Submission
 from app.storage.blobs import BlobStore
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def annotate_proposed_slices(
             masks[slice_.volume_id] = read_ground_truth(session, blobs, slice_.volume, wanted)
         base = slice_annotations.visible_version(session, project, slice_, ORACLE)
         head = slice_annotations.NO_VERSION if base is None else str(base.id)
-        submission = slice_annotations.Submission(wanted, ORACLE, expected_version=head, source=ORACLE)
+        submission = Submission(wanted, ORACLE, expected_version=head, source=ORACLE)
         mask = masks[slice_.volume_id][slice_.index]
         versions.append(slice_annotations.submit_annotation(session, blobs, project, slice_, mask, submission))
     return versions

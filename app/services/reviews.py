@@ -12,9 +12,10 @@ from app.db.session import database_now
 from app.errors import OwnWork, ReadingsIncomplete, VersionSuperseded
 from app.names import AnnotationKind, Purpose, Verdict
 from app.services import assignments
-from app.services.annotations import Submission, submit_annotation
+from app.services.annotations import submit_annotation
 from app.services.history import slice_of, version_mask
 from app.services.paging import ALL, Listed, Span, list_rows
+from app.services.turns import Rights, Submission
 from app.storage.blobs import BlobStore
 
 
@@ -93,5 +94,6 @@ def choose_reading(
         source="chosen",
         purpose=Purpose.ADJUDICATE,
         origin_id=version.id,
+        rights=Rights(corrects=True),  # whoever adjudicates is a reviewer
     )
     return submit_annotation(session, blobs, project, slice_, version_mask(session, blobs, slice_, version), submission)

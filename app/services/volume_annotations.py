@@ -21,13 +21,14 @@ from app.errors import (
     PlaneOutside,
     ReadingsComplete,
     ReadingsIncomplete,
+    SliceAccepted,
     SliceLeasedElsewhere,
     SliceNotLeased,
 )
 from app.names import UNLABELLED, AnnotationKind, LeaseState, Purpose, SliceOutcome
 from app.services import annotations as slice_annotations
 from app.services import assignments
-from app.services.annotations import Submission
+from app.services.turns import AS_HANDED, Rights, Submission
 from app.services.volumes import list_slices
 from app.storage.blobs import BlobStore
 from app.storage.masks import decode_mask
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Why a slice may not be written now; what is wrong with a mask itself refuses the whole of it.
-_NOT_NOW = (SliceLeasedElsewhere, SliceNotLeased, ReadingsComplete, ReadingsIncomplete, OwnWork)
+_NOT_NOW = (SliceLeasedElsewhere, SliceNotLeased, ReadingsComplete, ReadingsIncomplete, OwnWork, SliceAccepted)
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class VolumeSubmission:
     expected_tag: str
     anywhere: bool = False
     judges: bool = False
+    rights: Rights = AS_HANDED
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ def submit_volume(
             results.append(SliceResult(index, SliceOutcome.UNCHANGED, base))
             continue
         tag = slice_annotations.NO_VERSION if base is None else str(base.id)
-        submission = Submission(asked.kind, asked.author, tag, purpose=purpose or Purpose.ANNOTATE)
+        as_what = purpose or Purpose.ANNOTATE
+        submission = Submission(asked.kind, asked.author, tag, purpose=as_what, rights=asked.rights)
         try:
             if purpose is None and not asked.anywhere and not _is_own(base, asked.author):
                 raise SliceNotLeased(slice_.id)

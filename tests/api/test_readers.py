@@ -229,3 +229,30 @@ def test_a_lease_for_review_is_of_no_use_to_who_is_no_reviewer_any_more(reviewed
     answer = reviewed.put_volume("rita", whole((0, drawn(2))))
     assert (answer.status_code, answer.json()["code"]) == (409, "no-slice-written"), answer.text
     assert reviewed.ask("anna", "GET", f"/v1/slices/{desk.slices[0]}/reviews").json()["items"] == []
+
+
+@on_sqlite
+def test_what_a_reviewer_accepted_is_not_replaced_unseen(reviewed: Room) -> None:
+    desk = reviewed.desk
+    desk.lease("anna")
+    accepted = desk.submit("anna", 0)
+    path = f"/v1/annotation-versions/{accepted.id}"
+    assert reviewed.ask("rita", "POST", f"{path}/reviews", json={"verdict": "accept"}).status_code == 201
+    over = {"If-Match": f'"{accepted.id}"'}
+    replacement = {"params": {"kind": "full"}, "content": drawn(9).tobytes(), "headers": over}
+    for who in ("anna", "bert"):
+        for road, options in (
+            (f"/v1/slices/{desk.slices[0]}/annotations", replacement),
+            (f"{path}/restore", {"headers": over}),
+        ):
+            answer = reviewed.ask(who, "POST", road, **options)
+            assert (answer.status_code, answer.json()["code"]) == (409, "slice-accepted"), answer.text
+    left = reviewed.put_volume("anna", whole((0, drawn(9))))
+    assert (left.status_code, left.json()["code"]) == (409, "no-slice-written"), left.text
+    assert desk.sees("bert", 0) == accepted.id
+
+    assert desk.lease("rita", purpose=Purpose.REVIEW) == []
+    corrected = reviewed.ask("mary", "POST", f"/v1/slices/{desk.slices[0]}/annotations", **replacement)
+    assert corrected.status_code == 201, corrected.text
+    assert desk.lease("mary", purpose=Purpose.REVIEW) == [], "never one's own"
+    assert desk.lease("rita", purpose=Purpose.REVIEW) == [0], "it is reviewed in its turn"

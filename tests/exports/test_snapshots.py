@@ -15,8 +15,8 @@ from app.formats.nifti import read_nifti
 from app.names import AnnotationKind
 from app.outbox import SilentBell, unit_of_work
 from app.services import annotations as slice_annotations
-from app.services.annotations import Submission
 from app.services.projects import find_project
+from app.services.turns import Submission
 from app.storage.stores import open_store
 from tests.api.conftest import Service, on_sqlite
 from tests.exports.conftest import read_manifest, volumes_of

@@ -17,8 +17,8 @@ from app.db.session import Database
 from app.names import AnnotationKind, Purpose, SkipReason
 from app.outbox import SilentBell, unit_of_work
 from app.services import annotations, leases
-from app.services.annotations import Submission
 from app.services.lease_queue import Clocks
+from app.services.turns import Submission
 from app.storage.stores import LocalStore
 from tests.rows import add_project, add_slices, propose_all
 

@@ -18,6 +18,7 @@ from app.names import AnnotationKind, JobKind, Purpose, SkipReason
 from app.outbox import SilentBell, unit_of_work
 from app.services import annotations, deletions, drafts, leases, reviews, rounds
 from app.services.drafts import Sketch
+from app.services.turns import Submission
 from app.services.volumes import find_volume
 from tests.services.desk import CLOCKS, Desk, drawn
 
@@ -106,7 +107,7 @@ def test_a_submission_to_a_slice_that_is_being_deleted_is_refused(make_desk: Mak
         deletions.delete_volume(session, find_volume(session, str(slice_.volume_id)), "mary", 1.0)
     with unit_of_work(desk.database, SilentBell()) as session:
         project = session.get_one(Project, desk.project_id)
-        submission = annotations.Submission(AnnotationKind.FULL, "anna", annotations.NO_VERSION)
+        submission = Submission(AnnotationKind.FULL, "anna", annotations.NO_VERSION)
         with pytest.raises(RecordNotFound):  # the row was read before
             annotations.submit_annotation(session, desk.blobs, project, slice_, drawn(1), submission)
 

@@ -1,0 +1,87 @@
+"""Turns: who may say something of a slice now, apart from whose seat it is."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import ScalarSelect, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from app.db.models import Annotation, AnnotationVersion, Review, Slice
+from app.errors import OwnWork, ReadingsIncomplete, SliceAccepted
+from app.names import AnnotationKind, Purpose, Verdict
+from app.services import assignments
+
+JUDGED = {
+    Purpose.ADJUDICATE: (Purpose.ANNOTATE,),
+    Purpose.REVIEW: (Purpose.ANNOTATE, Purpose.ADJUDICATE),
+}
+"""As what nobody may have drawn on a slice who draws as a judge of it: one may go over one's own judgement again."""
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What the role of whoever submits adds to the seats that they are handed.
+
+    `corrects`: they may replace what a review accepted, which is then reviewed again.
+    """
+
+    corrects: bool = False
+
+
+AS_HANDED = Rights()
+"""An annotator's, and the oracle's: nothing beyond their seats."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """Who submits what kind of mask, and what they saw before."""
+
+    kind: AnnotationKind
+    author: str
+    expected_version: str  # tag of the current version, or NO_VERSION
+    source: str = "annotator"
+    lead_time_ms: int | None = None
+    purpose: Purpose = Purpose.ANNOTATE
+    origin_id: uuid.UUID | None = None  # the version that is repeated
+    prediction_id: uuid.UUID | None = None  # the prediction that was drawn over
+    rights: Rights = AS_HANDED
+
+
+def check_turn(
+    session: Session, slice_: Slice, annotation: Annotation | None, submission: Submission, *, blind: bool
+) -> None:
+    """Refuse a judgement that comes too early or on one's own work; raises ReadingsIncomplete and OwnWork."""
+    if submission.purpose == Purpose.ANNOTATE:
+        return
+    if blind:
+        raise ReadingsIncomplete(slice_.id)
+    judged = JUDGED[submission.purpose]
+    if annotation is not None and assignments.has_drawn(session, annotation, submission.author, judged):
+        raise OwnWork(submission.author)
+
+
+def reopens_review(session: Session, base: AnnotationVersion | None, slice_: Slice, submission: Submission) -> bool:
+    """Whether this submission replaces accepted work, so that it is reviewed in its turn; raises SliceAccepted.
+
+    A fix does not: it is what a reviewer says of the version before it.
+    """
+    if submission.purpose == Purpose.REVIEW or base is None or not _is_accepted(session, base):
+        return False
+    if not submission.rights.corrects:
+        raise SliceAccepted(slice_.id)
+    return True
+
+
+def newest_verdict(version_id: InstrumentedAttribute[uuid.UUID]) -> ScalarSelect[str]:
+    """What was last said of the version in this column, as a part of a query; null: nothing yet."""
+    said = select(Review.verdict).where(Review.version_id == version_id)
+    return said.order_by(Review.id.desc()).limit(1).scalar_subquery()
+
+
+def _is_accepted(session: Session, head: AnnotationVersion) -> bool:
+    if head.purpose == Purpose.REVIEW:
+        return True  # the fix of a reviewer
+    verdict = session.scalar(select(newest_verdict(AnnotationVersion.id)).where(AnnotationVersion.id == head.id))
+    return verdict == Verdict.ACCEPT
