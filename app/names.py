@@ -135,6 +135,7 @@ class LeaseState(StrEnum):
     RELEASED = "released"
     SKIPPED = "skipped"
     TAKEN_OVER = "taken_over"
+    EXCLUDED = "excluded"  # somebody else found the slice unfit
 
 
 class DeletedKind(StrEnum):

@@ -29,7 +29,7 @@ NextSliceError
 │                                ReadingsIncomplete, OwnWork, VersionSuperseded, RequestStillRunning,
 │                                NameTaken, LastOwner, AccountsNeeded, SliceNotLeased, NoSliceWritten,
 │                                SliceAccepted, JobsAtWork, StillDeleted, BackupRefused, ProviderSettingsRefused
-├── Gone                    410  LeaseGone, SliceLeasedElsewhere
+├── Gone                    410  LeaseGone, SliceLeasedElsewhere, SliceExcluded
 ├── PreconditionFailed      412  AnnotationStale, DraftStale
 ├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
 ├── UnsupportedMedia        415  MaskTypeRefused
@@ -415,6 +415,9 @@ from app.errors.rounds import (
 )
 from app.errors.rounds import (
     SliceAccepted as SliceAccepted,
+)
+from app.errors.rounds import (
+    SliceExcluded as SliceExcluded,
 )
 from app.errors.rounds import (
     SliceLeasedElsewhere as SliceLeasedElsewhere,

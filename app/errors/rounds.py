@@ -67,6 +67,16 @@ class LeaseGone(Gone):
         super().__init__(f"The lease {self.lease} is {state}.")
 
 
+class SliceExcluded(Gone):
+    """Somebody found the slice unfit meanwhile, and it left the queue."""
+
+    code = "slice-excluded"
+
+    def __init__(self, slice_id: object) -> None:
+        self.slice_id = str(slice_id)
+        super().__init__(f"Slice {self.slice_id} was excluded as unfit; nobody is to annotate it any more.")
+
+
 class SliceLeasedElsewhere(Gone):
     """Somebody else holds the slice now."""
 

@@ -52,7 +52,7 @@ def submit_annotation(
     Where several people read the slice, a reader's version follows on their own, and they see no other until all are
     in; the first reading is the current one until somebody adjudicates. Raises MaskRefused (values, empty,
     incomplete), SupervisionMismatch, SliceLeasedElsewhere, ReadingsComplete, ReadingsIncomplete, OwnWork,
-    SliceAccepted, AnnotationStale and RecordNotFound (the slice was deleted meanwhile).
+    SliceAccepted, SliceExcluded, AnnotationStale and RecordNotFound (the slice was deleted meanwhile).
     """
     check_mask(project, mask, submission.kind)
     assignments.lock_slice(session, slice_.id)  # of two submissions at once the second finds the first's version
@@ -73,7 +73,9 @@ def submit_annotation(
     rounds.mark_annotated(session, project, slice_.id)
     if seat is not None:
         assignments.complete(session, project, seat)
-    elif again:
+    else:
+        assignments.close_late_lease(session, slice_.id, submission.author)
+    if again:
         assignments.reopen_review(session, slice_.id)
     facts = {"slice_id": str(slice_.id), "version_id": str(version.id), "author": version.author}
     announce(session, project.id, WebhookEvent.ANNOTATION_SUBMITTED, facts)

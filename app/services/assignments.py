@@ -14,12 +14,12 @@ import uuid
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, exists, false, select, update
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import ColumnElement, and_, exists, false, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from app.db.models import Annotation, AnnotationVersion, Assignment, Lease, Pick, Project, Slice
 from app.db.session import database_now
-from app.errors import ReadingsComplete, RecordNotFound, SliceLeasedElsewhere
+from app.errors import ReadingsComplete, RecordNotFound, SliceExcluded, SliceLeasedElsewhere
 from app.names import LeaseState, Purpose
 from app.services import rounds
 
@@ -41,14 +41,16 @@ def find_seat(
     """The assignment that a submission of this person fulfils; None where it only corrects what is there.
 
     One's own lease comes first, even one that has expired while nobody else took the slice. Raises
-    SliceLeasedElsewhere while others hold what is open, ReadingsComplete when a blind reading comes too late.
+    SliceLeasedElsewhere while others hold what is open, ReadingsComplete when a blind reading comes too late, and
+    SliceExcluded where it is of a slice that left the queue and that this person was never leased.
     """
     now = database_now(session)
     seats = _lock_open_seats(session, slice_id)
     wanted = [seat for seat in seats if seat.purpose == purpose]
     several = project.overlap > 1 and purpose == Purpose.ANNOTATE
     if several and not wanted and _any_seat(session, slice_id) is not None:
-        raise ReadingsComplete(slice_id)
+        _refuse_further_reading(session, project, slice_id, person)
+        return None
     active = select(Lease.assignment_id, Lease.holder).where(
         Lease.assignment_id.in_([seat.id for seat in seats]), Lease.state == LeaseState.ACTIVE
     )
@@ -103,31 +105,43 @@ def reopen(session: Session, model: Assignment, purpose: Purpose) -> Assignment:
 def reject(session: Session, project: Project, slice_id: uuid.UUID) -> None:
     """Send a slice back to where its annotation came from: its reader, or the adjudicator of several."""
     model = _any_seat(session, slice_id)
-    if model is None:
-        return  # never picked, so there is no queue to send it to
+    if model is None or is_excluded(session, slice_id):
+        return  # there is no queue to send it to
     reopen(session, model, Purpose.ANNOTATE if project.overlap == 1 else Purpose.ADJUDICATE)
     # The row of its review says that it was reviewed once, and so will be again.
     _finish(session, reopen(session, model, Purpose.REVIEW))
 
 
 def reopen_review(session: Session, slice_id: uuid.UUID) -> None:
-    """Have what replaced accepted work reviewed in its turn; a slice that was never picked has no queue for it."""
+    """Have what replaced accepted work reviewed in its turn; a slice that is in no queue is not."""
     model = _any_seat(session, slice_id)
-    if model is not None:
+    if model is not None and not is_excluded(session, slice_id):
         reopen(session, model, Purpose.REVIEW)
 
 
 def exclude_slice(session: Session, slice_id: uuid.UUID) -> None:
     """Take a slice out of the queue and of every later selection; what was submitted stays and is learned from.
 
+    Whoever else holds it may still submit what they have drawn: `find_seat` takes it, and no seat opens again.
     Whoever has locked a seat of it has locked the slice before.
     """
     session.execute(update(Slice).where(Slice.id == slice_id).values(excluded=True))
     seats = _lock_open_seats(session, slice_id)
     for seat in seats:
-        _finish(session, seat)
+        _finish(session, seat, LeaseState.EXCLUDED)
     if seats:
         rounds.close_annotation(session, seats[0].round_id)
+
+
+def close_late_lease(session: Session, slice_id: uuid.UUID, person: str) -> None:
+    """Note that this person's lease of an excluded slice came to its submission all the same."""
+    late = update(Lease).where(Lease.slice_id == slice_id, Lease.holder == person, Lease.state == LeaseState.EXCLUDED)
+    session.execute(late.values(state=LeaseState.SUBMITTED))
+
+
+def is_excluded(session: Session, slice_id: uuid.UUID) -> bool:
+    """Whether somebody found the slice unfit, asked of the database: whoever read its row did so before its lock."""
+    return bool(session.scalar(select(Slice.excluded).where(Slice.id == slice_id)))
 
 
 def has_open_seat(session: Session, slice_id: uuid.UUID) -> bool:
@@ -144,10 +158,22 @@ def blind_slices(session: Session, project: Project, slice_ids: Sequence[uuid.UU
 
 
 def is_read_blind(project: Project, slice_id: InstrumentedAttribute[uuid.UUID]) -> ColumnElement[bool]:
-    """Whether the readings of the slice in this column are not complete, as a condition of a query."""
+    """Whether the readings of the slice in this column are not complete, as a condition of a query.
+
+    Of an excluded slice no seat is open, and still somebody may hand in what they drew.
+    """
     if project.overlap == 1:
         return false()
-    return exists().where(Assignment.slice_id == slice_id, Assignment.purpose == Purpose.ANNOTATE, ~Assignment.done)
+    seat = exists().where(Assignment.slice_id == slice_id, Assignment.purpose == Purpose.ANNOTATE)
+    unfit, annotation = aliased(Slice), aliased(Annotation)
+    readers = (
+        select(func.count(AnnotationVersion.author.distinct()))
+        .join(annotation, AnnotationVersion.annotation_id == annotation.id)
+        .where(annotation.slice_id == slice_id, AnnotationVersion.purpose == Purpose.ANNOTATE)
+    )
+    excluded = exists().where(unfit.id == slice_id, unfit.excluded)
+    incomplete = readers.scalar_subquery() < project.overlap
+    return or_(seat.where(~Assignment.done), and_(excluded, seat, incomplete))
 
 
 def latest_reading(session: Session, slice_id: uuid.UUID, person: str) -> AnnotationVersion | None:
@@ -193,14 +219,23 @@ def has_drawn(
     return session.scalar(drawn.limit(1)) is not None
 
 
-def _finish(session: Session, assignment: Assignment) -> None:
+def _refuse_further_reading(session: Session, project: Project, slice_id: uuid.UUID, person: str) -> None:
+    """Of a slice whose seats are done, let through only what was begun before it was excluded."""
+    if not blind_slices(session, project, [slice_id]):
+        raise ReadingsComplete(slice_id)
+    leased = select(Lease.id).where(
+        Lease.slice_id == slice_id, Lease.holder == person, Lease.purpose == Purpose.ANNOTATE
+    )
+    if session.scalar(leased.limit(1)) is None and latest_reading(session, slice_id, person) is None:
+        raise SliceExcluded(slice_id)
+
+
+def _finish(session: Session, assignment: Assignment, ended: LeaseState = LeaseState.SUBMITTED) -> None:
     assignment.done = True
     assignment.leased_until = None
     session.flush()
     session.execute(
-        update(Lease)
-        .where(Lease.assignment_id == assignment.id, Lease.state == LeaseState.ACTIVE)
-        .values(state=LeaseState.SUBMITTED)
+        update(Lease).where(Lease.assignment_id == assignment.id, Lease.state == LeaseState.ACTIVE).values(state=ended)
     )
 
 

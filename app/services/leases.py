@@ -2,7 +2,8 @@
 
     free ──lease──> active ──submit──> submitted
       ▲               ├──release─────> released ──┐
-      │               ├──skip────────> skipped  ──┤ (unsuitable, bad_image: the slice is excluded instead)
+      │               ├──skip────────> skipped  ──┤ (unsuitable, bad_image: the slice is excluded instead,
+      │               │                           │  and what others hold of it ends as excluded)
       │               ├──takeover────> taken_over │ (by a manager, who holds it then)
       └───────────────┴──clock ran out, and somebody else took it──> expired
 
@@ -21,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from app.db.models import Assignment, Lease, Project
 from app.db.session import database_now
-from app.errors import LeaseGone, LeaseInUse, LeaseLimit, ProjectSettingRefused, RoundPending
+from app.errors import LeaseGone, LeaseInUse, LeaseLimit, ProjectSettingRefused, RoundPending, SliceExcluded
 from app.names import LeaseState, Purpose, RoundState, SkipReason
 from app.services import assignments, rounds
 from app.services.lease_queue import HELD_AT_MOST, Clocks, idle_s, live_leases, lock_person, refuse_unfit, take_free
@@ -62,7 +63,10 @@ def live_until(lease: Lease) -> datetime:
 
 
 def heartbeat(session: Session, lease: Lease, clocks: Clocks) -> None:
-    """Say that the client is still there: moves the liveness clock and never the idle one; raises LeaseGone."""
+    """Say that the client is still there: moves the liveness clock and never the idle one.
+
+    Raises LeaseGone and SliceExcluded.
+    """
     now = database_now(session)
     _lock_active(session, lease)
     if lease.until <= now:
@@ -80,7 +84,7 @@ def note_edit(session: Session, slice_id: uuid.UUID, holder: str, clocks: Clocks
         return False
     try:
         _lock_active(session, lease)
-    except LeaseGone:
+    except (LeaseGone, SliceExcluded):
         return False
     now = database_now(session)
     lease.until = now + timedelta(seconds=idle_s(session, holder, clocks))
@@ -92,7 +96,7 @@ def note_edit(session: Session, slice_id: uuid.UUID, holder: str, clocks: Clocks
 
 def release_lease(session: Session, lease: Lease) -> None:
     """Give the slice back; releasing again is no error, releasing what was submitted or taken is."""
-    if lease.state in {LeaseState.RELEASED, LeaseState.EXPIRED, LeaseState.SKIPPED}:
+    if lease.state in {LeaseState.RELEASED, LeaseState.EXPIRED, LeaseState.SKIPPED, LeaseState.EXCLUDED}:
         return
     _end(session, lease, LeaseState.RELEASED)
 
@@ -150,9 +154,14 @@ def find_other_holder(session: Session, slice_id: uuid.UUID, holder: str) -> Lea
 
 
 def _lock_active(session: Session, lease: Lease) -> Assignment:
-    """The lease's assignment, locked, the lease read anew behind the lock; raises LeaseGone unless it is active."""
+    """The lease's assignment, locked, the lease read anew behind the lock.
+
+    Raises LeaseGone or SliceExcluded unless it is active.
+    """
     seat = session.get_one(Assignment, lease.assignment_id, with_for_update=True, populate_existing=True)
     session.refresh(lease)
+    if lease.state == LeaseState.EXCLUDED:
+        raise SliceExcluded(lease.slice_id)
     if lease.state != LeaseState.ACTIVE or seat.done:
         raise LeaseGone(lease.id, lease.state)
     return seat

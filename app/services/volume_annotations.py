@@ -22,6 +22,7 @@ from app.errors import (
     ReadingsComplete,
     ReadingsIncomplete,
     SliceAccepted,
+    SliceExcluded,
     SliceLeasedElsewhere,
     SliceNotLeased,
 )
@@ -38,7 +39,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Why a slice may not be written now; what is wrong with a mask itself refuses the whole of it.
-_NOT_NOW = (SliceLeasedElsewhere, SliceNotLeased, ReadingsComplete, ReadingsIncomplete, OwnWork, SliceAccepted)
+_NOT_NOW = (
+    SliceLeasedElsewhere,
+    SliceNotLeased,
+    SliceExcluded,
+    SliceAccepted,
+    ReadingsComplete,
+    ReadingsIncomplete,
+    OwnWork,
+)
 
 
 @dataclass(frozen=True)
@@ -161,12 +170,15 @@ def submit_volume(
 def _held_purposes(
     session: Session, slice_ids: Sequence[uuid.UUID], asked: VolumeSubmission
 ) -> dict[uuid.UUID, Purpose]:
-    """Slice id -> for what its author leases it; a lease whose clock ran out counts until somebody takes the slice."""
+    """Slice id -> for what its author leases it.
+
+    A lease whose clock ran out counts until somebody takes the slice, one of an excluded slice until its submission.
+    """
     allowed = tuple(Purpose) if asked.judges else (Purpose.ANNOTATE,)
     rows = session.execute(
         select(Lease.slice_id, Lease.purpose)
-        .where(Lease.slice_id.in_(slice_ids), Lease.holder == asked.author, Lease.state == LeaseState.ACTIVE)
-        .where(Lease.purpose.in_(allowed))
+        .where(Lease.slice_id.in_(slice_ids), Lease.holder == asked.author, Lease.purpose.in_(allowed))
+        .where(Lease.state.in_((LeaseState.ACTIVE, LeaseState.EXCLUDED)))
         .order_by(Lease.id)
     )
     return {slice_id: Purpose(purpose) for slice_id, purpose in rows}

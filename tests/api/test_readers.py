@@ -21,7 +21,7 @@ from app.embedded import running_service
 from app.formats.image import Geometry
 from app.formats.nifti import read_nifti, write_nifti
 from app.formats.nrrd import load_nrrd
-from app.names import JobKind, Purpose, Role, Scope
+from app.names import JobKind, Purpose, Role, Scope, SkipReason
 from app.outbox import SilentBell, unit_of_work
 from app.services import members, people
 from app.services.jobs import queue_job
@@ -256,3 +256,20 @@ def test_what_a_reviewer_accepted_is_not_replaced_unseen(reviewed: Room) -> None
     assert corrected.status_code == 201, corrected.text
     assert desk.lease("mary", purpose=Purpose.REVIEW) == [], "never one's own"
     assert desk.lease("rita", purpose=Purpose.REVIEW) == [0], "it is reviewed in its turn"
+
+
+@on_sqlite
+def test_who_loses_a_slice_to_an_exclusion_is_told_so_and_may_hand_in(blind: Room) -> None:
+    desk = blind.desk
+    assert desk.lease("anna") == desk.lease("bert") == [0]
+    lease = f"/v1/leases/{desk.find_lease('bert', 0).id}"
+    desk.skip("anna", 0, SkipReason.BAD_IMAGE)
+    beat = blind.ask("bert", "POST", f"{lease}/heartbeat")
+    assert (beat.status_code, beat.json()["code"]) == (410, "slice-excluded"), beat.text
+    assert blind.ask("bert", "GET", lease).json()["state"] == "excluded"
+    assert blind.ask("bert", "DELETE", lease).status_code == 204
+    late = blind.put_volume("bert", whole((0, drawn(1)), (1, drawn(1))))
+    assert late.status_code == 200, late.text
+    told = {int(index): (each["outcome"], each["code"]) for index, each in late.json()["slices"].items()}
+    assert told == {0: ("written", None), 1: ("left", "slice-not-leased")}
+    assert blind.ask("bert", "GET", lease).json()["state"] == "submitted"

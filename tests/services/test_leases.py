@@ -7,13 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from app.db.models import Draft, Lease, Project, Slice
+from app.db.models import AnnotationVersion, Draft, Lease, Project, Slice
 from app.db.session import Database
-from app.errors import DraftPreconditionMissing, DraftStale, LeaseGone, LeaseInUse, SliceLeasedElsewhere
-from app.names import AnnotationKind, LeaseState, SkipReason
+from app.errors import (
+    DraftPreconditionMissing,
+    DraftStale,
+    LeaseGone,
+    LeaseInUse,
+    ReadingsComplete,
+    SliceExcluded,
+    SliceLeasedElsewhere,
+)
+from app.names import AnnotationKind, LeaseState, Purpose, SkipReason, Verdict
 from app.outbox import SilentBell, unit_of_work
-from app.services import drafts, leases, pools, rounds
+from app.services import drafts, leases, pools, reviews, rounds
 from app.services.drafts import Sketch
+from app.services.reviews import Opinion
 from tests.services.desk import CLOCKS, Desk, drawn
 
 MakeDesk = Callable[..., Desk]
@@ -132,6 +141,46 @@ def test_an_unfit_slice_is_out_for_everybody_and_the_round_goes_on(make_desk: Ma
     with desk.database.reading() as session:
         pool = pools.list_pool(session, session.get_one(Project, desk.project_id))
     assert [(each.annotated, each.excluded) for each in pool] == [(True, False), (False, True), (True, False)]
+
+
+def test_an_exclusion_leaves_others_their_work(make_desk: MakeDesk) -> None:
+    desk = make_desk(count=2, overlap=3)
+    for person in ("anna", "bert", "carl"):
+        assert desk.lease(person) == [0]
+    carl = desk.submit("carl", 0, drawn(5))
+    _, held = save_draft(desk, "bert", 0, None, 1)
+    assert held
+    desk.skip("anna", 0, SkipReason.BAD_IMAGE)
+    assert desk.find_lease("bert", 0).state == LeaseState.EXCLUDED
+    with pytest.raises(SliceExcluded):
+        desk.heartbeat("bert", 0)
+    with pytest.raises(SliceExcluded):
+        desk.submit("dora", 0)
+    assert desk.sees("bert", 0) is None, "nobody reads on behalf of others: he has still seen no other reading"
+    with desk.database.reading() as session:
+        slice_ = session.get_one(Slice, desk.slices[0])
+        assert drafts.find_draft(session, slice_, "bert") is not None
+        assert slice_.excluded
+
+    late = desk.submit("bert", 0, drawn(1))
+    assert (late.parent_id, desk.sees("bert", 0), desk.sees("carl", 0)) == (None, late.id, carl.id)
+    assert desk.find_lease("bert", 0).state == LeaseState.SUBMITTED
+    assert desk.lease("bert", 8) == desk.lease("emil", 8) == [1], "it is handed to nobody"
+    desk.submit("anna", 0, drawn(2))
+    with pytest.raises(ReadingsComplete):
+        desk.submit("bert", 0, drawn(3))
+
+
+def test_a_late_mask_of_an_excluded_slice_is_taken_from_its_only_reader(make_desk: MakeDesk) -> None:
+    desk = make_desk(count=2, review_percent=100.0)
+    desk.lease("anna")
+    desk.skip("anna", 0, SkipReason.BAD_IMAGE)
+    late = desk.submit("anna", 0)
+    with unit_of_work(desk.database, SilentBell()) as session:
+        found = session.get_one(AnnotationVersion, late.id)
+        reviews.review_version(session, found, Opinion("rita", Verdict.REJECT, "look here"))
+    assert desk.lease("rita", purpose=Purpose.REVIEW) == []
+    assert desk.lease("bert", 8) == [1], "it stays excluded, whatever is said of it"
 
 
 def test_a_round_without_a_fit_slice_closes(make_desk: MakeDesk) -> None:
