@@ -9,11 +9,11 @@ import math
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import Select, func, or_, select, union
-from sqlalchemy.orm import Session
+from sqlalchemy import ScalarSelect, Select, func, or_, select, union
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.db.models import Annotation, AnnotationVersion, Patient, Pick, Project, Round, Slice, Volume
-from app.names import AnnotationKind, Split
+from app.db.models import Annotation, AnnotationVersion, Patient, Pick, Project, Review, Round, Slice, Volume
+from app.names import AnnotationKind, Split, Verdict
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def list_pool(session: Session, project: Project) -> list[PoolSlice]:
 
 
 def training_set(session: Session, round_: Round) -> list[AnnotatedSlice]:
-    """The current annotations of all train slices, as plain records in a fixed order."""
+    """The current annotations of all train slices, as plain records in a fixed order; none that a reviewer rejected."""
     rows = session.execute(
         select(Slice.id, Slice.volume_id, Slice.index, AnnotationVersion.id, AnnotationVersion.kind)
         .join(Annotation, Annotation.slice_id == Slice.id)
@@ -85,6 +85,7 @@ def training_set(session: Session, round_: Round) -> list[AnnotatedSlice]:
         .join(Volume, Slice.volume_id == Volume.id)
         .join(Patient, Volume.patient_id == Patient.id)
         .where(Slice.project_id == round_.project_id, Patient.split == Split.TRAIN)
+        .where(func.coalesce(newest_verdict(Annotation.head_id), "") != Verdict.REJECT)
         .add_columns(Patient.code, Volume.name)
     ).all()
     ordered = sorted(rows, key=lambda row: (row[5], row[6], row[2]))
@@ -92,6 +93,12 @@ def training_set(session: Session, round_: Round) -> list[AnnotatedSlice]:
         AnnotatedSlice(slice_id, volume_id, index, version_id, AnnotationKind(kind))
         for slice_id, volume_id, index, version_id, kind, _, _ in ordered
     ]
+
+
+def newest_verdict(version_id: InstrumentedAttribute[uuid.UUID]) -> ScalarSelect[str]:
+    """What was last said of the version in this column, as a part of a query; null: nothing yet."""
+    said = select(Review.verdict).where(Review.version_id == version_id)
+    return said.order_by(Review.id.desc()).limit(1).scalar_subquery()
 
 
 def count_pool(session: Session, project: Project) -> PoolCount:

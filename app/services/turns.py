@@ -5,13 +5,14 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import ScalarSelect, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from app.db.models import Annotation, AnnotationVersion, Review, Slice
+from app.db.models import Annotation, AnnotationVersion, Slice
 from app.errors import OwnWork, ReadingsIncomplete, SliceAccepted
 from app.names import AnnotationKind, Purpose, Verdict
 from app.services import assignments
+from app.services.pools import newest_verdict
 
 JUDGED = {
     Purpose.ADJUDICATE: (Purpose.ANNOTATE,),
@@ -72,12 +73,6 @@ def reopens_review(session: Session, base: AnnotationVersion | None, slice_: Sli
     if not submission.rights.corrects:
         raise SliceAccepted(slice_.id)
     return True
-
-
-def newest_verdict(version_id: InstrumentedAttribute[uuid.UUID]) -> ScalarSelect[str]:
-    """What was last said of the version in this column, as a part of a query; null: nothing yet."""
-    said = select(Review.verdict).where(Review.version_id == version_id)
-    return said.order_by(Review.id.desc()).limit(1).scalar_subquery()
 
 
 def _is_accepted(session: Session, head: AnnotationVersion) -> bool:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from app.db.models import Annotation, AnnotationVersion, Project, Slice
+from app.db.models import Annotation, AnnotationVersion, Project, Round, Slice
 from app.db.session import Database
 from app.errors import OwnWork, ReadingsComplete, ReadingsIncomplete, VersionSuperseded
 from app.names import Purpose, SkipReason, Verdict
 from app.outbox import SilentBell, unit_of_work
-from app.services import reviews
+from app.services import pools, reviews
 from app.services.agreement import cohen_kappa, hd95_in_plane, measure_agreement
 from app.services.reviews import Opinion
 from tests.services.desk import Desk, drawn
@@ -145,6 +145,24 @@ def test_a_reviewer_fixes_what_is_nearly_right(make_desk: MakeDesk) -> None:
     with desk.database.reading() as session:
         said = reviews.list_reviews(session, session.get_one(Slice, desk.slices[0]))
     assert [(each.verdict, each.reviewer) for each in said] == [("fix", "rita")]
+
+
+def test_a_rejected_mask_trains_nothing_until_it_is_drawn_anew(make_desk: MakeDesk) -> None:
+    desk = make_desk(count=2)
+    desk.lease("anna", 2)
+    wrong, right = (desk.submit("anna", place) for place in (0, 1))
+    assert desk.round_state == "training"
+
+    def learned() -> list[uuid.UUID]:
+        with desk.database.reading() as session:
+            return [each.version_id for each in pools.training_set(session, session.query(Round).one())]
+
+    assert learned() == [wrong.id, right.id]
+    review(desk, "rita", wrong.id, Verdict.ACCEPT)
+    review(desk, "rita", wrong.id, Verdict.REJECT)
+    assert learned() == [right.id], "what was said last counts"
+    better = desk.submit("anna", 0, drawn(7))
+    assert learned() == [better.id, right.id]
 
 
 def test_about_the_asked_share_is_reviewed(make_desk: MakeDesk) -> None:
