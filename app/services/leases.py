@@ -115,10 +115,11 @@ def take_over(session: Session, lease: Lease, manager: str, clocks: Clocks, *, f
     """The manager's own lease of what somebody held.
 
     Raises LeaseInUse where the holder is at work, OwnWork for a slice that the manager may not read again or judge,
-    LeaseLimit, and LeaseGone.
+    LeaseLimit, and LeaseGone or SliceExcluded for a lease that is over.
     """
     lock_person(session, session.get_one(Project, lease.project_id), manager)
     now = database_now(session)
+    _lock_active(session, lease)  # first: of a lease that is over nothing else is true any more
     if lease.live_until is not None and lease.live_until > now and lease.until > now and not force:
         raise LeaseInUse(lease.id, lease.holder)
     refuse_unfit(session, lease, manager, now)

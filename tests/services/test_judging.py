@@ -13,7 +13,7 @@ from sqlalchemy import event, func, select
 
 from app.db.models import Annotation, Job, Lease, Project, Round, Slice
 from app.db.session import Database
-from app.errors import LeaseLimit, NextSliceError, OwnWork, RecordNotFound, RoundStateConflict
+from app.errors import LeaseGone, LeaseLimit, NextSliceError, OwnWork, RecordNotFound, RoundStateConflict
 from app.names import AnnotationKind, JobKind, Purpose, SkipReason
 from app.outbox import SilentBell, unit_of_work
 from app.services import annotations, deletions, drafts, leases, reviews, rounds
@@ -31,10 +31,10 @@ def make_desk(database: Database, tmp_path: Path) -> MakeDesk:
     return lambda **settings: Desk.make(database, tmp_path, **settings)
 
 
-def take_over(desk: Desk, holder: str, place: int, manager: str) -> None:
+def take_over(desk: Desk, holder: str, place: int, manager: str, *, force: bool = True) -> None:
     with unit_of_work(desk.database, SilentBell()) as session:
         lease = session.get_one(Lease, desk.find_lease(holder, place).id)
-        leases.take_over(session, lease, manager, CLOCKS, force=True)
+        leases.take_over(session, lease, manager, CLOCKS, force=force)
 
 
 def save_draft(desk: Desk) -> str:
@@ -87,6 +87,16 @@ def test_by_a_takeover_nobody_reads_twice_or_judges_their_own(make_desk: MakeDes
         take_over(desk, "dora", 0, "chief")
     take_over(desk, "dora", 0, "emil")
     choose(desk, "emil", first.id)
+
+
+def test_a_takeover_of_what_is_over_is_told_so(make_desk: MakeDesk) -> None:
+    desk = make_desk(count=1)
+    desk.lease("anna")
+    desk.heartbeat("anna", 0)
+    take_over(desk, "anna", 0, "chief")
+    for force in (True, False):
+        with pytest.raises(LeaseGone):
+            take_over(desk, "anna", 0, "chief", force=force)
 
 
 def test_a_takeover_keeps_to_the_limit_of_leases(make_desk: MakeDesk) -> None:
