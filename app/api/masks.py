@@ -49,7 +49,9 @@ Annotator = Annotated[str, Depends(_acting_name)]
 
 def rights_of(person: Person) -> Rights:
     """What the person's role lets them do beyond the seats that they are handed."""
-    return Rights(corrects=person.covers(Role.REVIEWER))
+    # Without accounts whoever sits there is owner in every name; readers are kept blind to each other all the same.
+    unasked = person.account_id is not None and person.covers(Role.MANAGER)
+    return Rights(corrects=person.covers(Role.REVIEWER), unasked=unasked)
 
 
 def plain_tag(if_match: str | None) -> str | None:

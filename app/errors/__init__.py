@@ -28,7 +28,8 @@ NextSliceError
 │                                UploadIncomplete, NothingToExport, LeaseInUse, LeaseLimit, ReadingsComplete,
 │                                ReadingsIncomplete, OwnWork, VersionSuperseded, RequestStillRunning,
 │                                NameTaken, LastOwner, AccountsNeeded, SliceNotLeased, NoSliceWritten,
-│                                SliceAccepted, JobsAtWork, StillDeleted, BackupRefused, ProviderSettingsRefused
+│                                SliceAccepted, SliceNotProposed, JobsAtWork, StillDeleted, BackupRefused,
+│                                ProviderSettingsRefused
 ├── Gone                    410  LeaseGone, SliceLeasedElsewhere, SliceExcluded
 ├── PreconditionFailed      412  AnnotationStale, DraftStale
 ├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
@@ -48,7 +49,16 @@ from app.errors.annotations import (
     NoSliceWritten as NoSliceWritten,
 )
 from app.errors.annotations import (
+    SliceAccepted as SliceAccepted,
+)
+from app.errors.annotations import (
+    SliceExcluded as SliceExcluded,
+)
+from app.errors.annotations import (
     SliceNotLeased as SliceNotLeased,
+)
+from app.errors.annotations import (
+    SliceNotProposed as SliceNotProposed,
 )
 from app.errors.datasets import (
     ArchiveRefused as ArchiveRefused,
@@ -412,12 +422,6 @@ from app.errors.rounds import (
 )
 from app.errors.rounds import (
     RoundStateConflict as RoundStateConflict,
-)
-from app.errors.rounds import (
-    SliceAccepted as SliceAccepted,
-)
-from app.errors.rounds import (
-    SliceExcluded as SliceExcluded,
 )
 from app.errors.rounds import (
     SliceLeasedElsewhere as SliceLeasedElsewhere,

@@ -67,16 +67,6 @@ class LeaseGone(Gone):
         super().__init__(f"The lease {self.lease} is {state}.")
 
 
-class SliceExcluded(Gone):
-    """Somebody found the slice unfit meanwhile, and it left the queue."""
-
-    code = "slice-excluded"
-
-    def __init__(self, slice_id: object) -> None:
-        self.slice_id = str(slice_id)
-        super().__init__(f"Slice {self.slice_id} was excluded as unfit; nobody is to annotate it any more.")
-
-
 class SliceLeasedElsewhere(Gone):
     """Somebody else holds the slice now."""
 
@@ -115,16 +105,6 @@ class ReadingsComplete(Conflict):
     def __init__(self, slice_id: object) -> None:
         self.slice_id = str(slice_id)
         super().__init__(f"All readings of slice {self.slice_id} are in; what changes now is an adjudication.")
-
-
-class SliceAccepted(Conflict):
-    """A reviewer accepted what is there; an annotator does not replace it."""
-
-    code = "slice-accepted"
-
-    def __init__(self, slice_id: object) -> None:
-        self.slice_id = str(slice_id)
-        super().__init__(f"A reviewer has accepted slice {self.slice_id}; a reviewer or a manager can change it.")
 
 
 class ReadingsIncomplete(Conflict):

@@ -52,13 +52,13 @@ def submit_annotation(
     Where several people read the slice, a reader's version follows on their own, and they see no other until all are
     in; the first reading is the current one until somebody adjudicates. Raises MaskRefused (values, empty,
     incomplete), SupervisionMismatch, SliceLeasedElsewhere, ReadingsComplete, ReadingsIncomplete, OwnWork,
-    SliceAccepted, SliceExcluded, AnnotationStale and RecordNotFound (the slice was deleted meanwhile).
+    SliceAccepted, SliceExcluded, SliceNotProposed, AnnotationStale and RecordNotFound (deleted meanwhile).
     """
     check_mask(project, mask, submission.kind)
     assignments.lock_slice(session, slice_.id)  # of two submissions at once the second finds the first's version
     annotation = find_annotation(session, slice_)
     blind = slice_.id in assignments.blind_slices(session, project, [slice_.id])
-    check_turn(session, slice_, annotation, submission, blind=blind)
+    check_turn(session, project, slice_, annotation, submission, blind=blind)
     seat = assignments.find_seat(session, project, slice_.id, submission.author, submission.purpose)
     base = _base(session, annotation, slice_, submission.author, blind)
     current = NO_VERSION if base is None else str(base.id)

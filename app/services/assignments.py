@@ -48,7 +48,7 @@ def find_seat(
     seats = _lock_open_seats(session, slice_id)
     wanted = [seat for seat in seats if seat.purpose == purpose]
     several = project.overlap > 1 and purpose == Purpose.ANNOTATE
-    if several and not wanted and _any_seat(session, slice_id) is not None:
+    if several and not wanted and any_seat(session, slice_id) is not None:
         _refuse_further_reading(session, project, slice_id, person)
         return None
     active = select(Lease.assignment_id, Lease.holder).where(
@@ -104,7 +104,7 @@ def reopen(session: Session, model: Assignment, purpose: Purpose) -> Assignment:
 
 def reject(session: Session, project: Project, slice_id: uuid.UUID) -> None:
     """Send a slice back to where its annotation came from: its reader, or the adjudicator of several."""
-    model = _any_seat(session, slice_id)
+    model = any_seat(session, slice_id)
     if model is None or is_excluded(session, slice_id):
         return  # there is no queue to send it to
     reopen(session, model, Purpose.ANNOTATE if project.overlap == 1 else Purpose.ADJUDICATE)
@@ -114,7 +114,7 @@ def reject(session: Session, project: Project, slice_id: uuid.UUID) -> None:
 
 def reopen_review(session: Session, slice_id: uuid.UUID) -> None:
     """Have what replaced accepted work reviewed in its turn; a slice that is in no queue is not."""
-    model = _any_seat(session, slice_id)
+    model = any_seat(session, slice_id)
     if model is not None and not is_excluded(session, slice_id):
         reopen(session, model, Purpose.REVIEW)
 
@@ -142,6 +142,11 @@ def close_late_lease(session: Session, slice_id: uuid.UUID, person: str) -> None
 def is_excluded(session: Session, slice_id: uuid.UUID) -> bool:
     """Whether somebody found the slice unfit, asked of the database: whoever read its row did so before its lock."""
     return bool(session.scalar(select(Slice.excluded).where(Slice.id == slice_id)))
+
+
+def any_seat(session: Session, slice_id: uuid.UUID) -> Assignment | None:
+    """One of the assignments of a slice, open or done; None where no round ever proposed it."""
+    return session.scalars(select(Assignment).where(Assignment.slice_id == slice_id).limit(1)).first()
 
 
 def has_open_seat(session: Session, slice_id: uuid.UUID) -> bool:
@@ -253,10 +258,6 @@ def _lock_open_seats(session: Session, slice_id: uuid.UUID) -> list[Assignment]:
 
 def _is_held(seat: Assignment, now: datetime) -> bool:
     return seat.leased_until is not None and seat.leased_until > now
-
-
-def _any_seat(session: Session, slice_id: uuid.UUID) -> Assignment | None:
-    return session.scalars(select(Assignment).where(Assignment.slice_id == slice_id).limit(1)).first()
 
 
 def _next_stage(session: Session, project: Project, done: Assignment) -> Purpose | None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db.models import Annotation, AnnotationVersion, Slice
-from app.errors import OwnWork, ReadingsIncomplete, SliceAccepted
+from app.db.models import Annotation, AnnotationVersion, Project, Slice
+from app.errors import OwnWork, ReadingsIncomplete, SliceAccepted, SliceNotProposed
 from app.names import AnnotationKind, Purpose, Verdict
 from app.services import assignments
 from app.services.pools import newest_verdict
@@ -25,10 +25,12 @@ JUDGED = {
 class Rights:
     """What the role of whoever submits adds to the seats that they are handed.
 
-    `corrects`: they may replace what a review accepted, which is then reviewed again.
+    `corrects`: they may replace what a review accepted, which is then reviewed again. `unasked`: of a project whose
+    slices are read blind they may annotate one that no round proposed.
     """
 
     corrects: bool = False
+    unasked: bool = False
 
 
 AS_HANDED = Rights()
@@ -51,10 +53,22 @@ class Submission:
 
 
 def check_turn(
-    session: Session, slice_: Slice, annotation: Annotation | None, submission: Submission, *, blind: bool
+    session: Session,
+    project: Project,
+    slice_: Slice,
+    annotation: Annotation | None,
+    submission: Submission,
+    *,
+    blind: bool,
 ) -> None:
-    """Refuse a judgement that comes too early or on one's own work; raises ReadingsIncomplete and OwnWork."""
+    """Refuse a reading that nobody asked for, and a judgement that comes too early or on one's own work.
+
+    Raises SliceNotProposed, ReadingsIncomplete and OwnWork.
+    """
     if submission.purpose == Purpose.ANNOTATE:
+        asked = blind or project.overlap == 1 or submission.rights.unasked
+        if not asked and assignments.any_seat(session, slice_.id) is None:
+            raise SliceNotProposed(slice_.id)
         return
     if blind:
         raise ReadingsIncomplete(slice_.id)

@@ -25,6 +25,7 @@ from app.errors import (
     SliceExcluded,
     SliceLeasedElsewhere,
     SliceNotLeased,
+    SliceNotProposed,
 )
 from app.names import UNLABELLED, AnnotationKind, LeaseState, Purpose, SliceOutcome
 from app.services import annotations as slice_annotations
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 _NOT_NOW = (
     SliceLeasedElsewhere,
     SliceNotLeased,
+    SliceNotProposed,
     SliceExcluded,
     SliceAccepted,
     ReadingsComplete,

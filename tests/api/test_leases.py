@@ -103,3 +103,10 @@ def test_a_prediction_that_is_none_is_not_taken_as_a_source(service: Service, de
     path = f"/v1/slices/{desk.slices[0]}/annotations"
     answer = send(service, "POST", path, 1, tag="0", prediction=str(desk.slices[0]))
     assert (answer.status_code, answer.json()["code"]) == (404, "record-not-found")
+
+
+def test_readers_without_accounts_are_kept_blind_too(service: Service, tmp_path: Path) -> None:
+    desk = Desk.make(service.database, tmp_path, overlap=2, picked=2)
+    path = f"/v1/slices/{desk.slices[3]}/annotations"
+    answer = send(service, "POST", path, 1, tag="0", annotator="anna")
+    assert (answer.status_code, answer.json()["code"]) == (409, "slice-not-proposed")

@@ -273,3 +273,16 @@ def test_who_loses_a_slice_to_an_exclusion_is_told_so_and_may_hand_in(blind: Roo
     told = {int(index): (each["outcome"], each["code"]) for index, each in late.json()["slices"].items()}
     assert told == {0: ("written", None), 1: ("left", "slice-not-leased")}
     assert blind.ask("bert", "GET", lease).json()["state"] == "submitted"
+
+
+@on_sqlite
+def test_nobody_reads_what_no_round_proposed_to_several(database: Database, tmp_path: Path) -> None:
+    for room in open_room(database, tmp_path / "home", overlap=2, picked=2):
+        path = f"/v1/slices/{room.desk.slices[3]}/annotations"
+        asked = {"params": {"kind": "full"}, "content": drawn(1).tobytes(), "headers": {"If-Match": '"0"'}}
+        for who in ("anna", "bert", "rita"):
+            answer = room.ask(who, "POST", path, **asked)
+            assert (answer.status_code, answer.json()["code"]) == (409, "slice-not-proposed"), answer.text
+        proposed = f"/v1/slices/{room.desk.slices[0]}/annotations"
+        assert room.ask("anna", "POST", proposed, **asked).status_code == 201
+        assert room.ask("mary", "POST", path, **asked).status_code == 201, "a manager may"
