@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1", tags=["reviews"], route_class=CreatingRoute)
 
 @router.post("/annotation-versions/{version}/reviews", status_code=201)
 def review_version(version: str, asked: ReviewAsked, session: Writing, person: ThePerson) -> ReviewWire:
-    """Accept or reject the current version of a slice; to fix it, submit a mask with `purpose=review`."""
+    """Accept the current version of a slice, or reject it with a comment; a mask with `purpose=review` fixes it."""
     found = slice_annotations.find_version(session, version)
     opinion = Opinion(person.signing_as(asked.annotator), asked.verdict, asked.comment, asked.x, asked.y)
     return ReviewWire.model_validate(reviews.review_version(session, found, opinion))

@@ -301,7 +301,7 @@ class DiffWire(BaseModel):
 
 
 class ReviewAsked(Asked):
-    """A verdict on a version; the comment may be pinned to a pixel."""
+    """A verdict on a version, a rejection with a comment; the comment may be pinned to a pixel of the slice."""
 
     annotator: str | None = Field(default=None, min_length=1, max_length=200)
     verdict: Literal[Verdict.ACCEPT, Verdict.REJECT]

@@ -11,7 +11,7 @@ NextSliceError
 │   ├── ProtocolRefused, LabelSchemaRefused, BudgetRefused, ProjectSettingRefused, UnknownStrategy, CursorRefused
 │   ├── SupervisionMismatch, MaskIncomplete, EmptyBody, OtherSlice, WebhookRefused, ExportRefused
 │   ├── VolumeNotExportable, UnknownAblation, IdempotencyKeyRefused, IdempotencyKeyReused,
-│   ├── AccountRefused
+│   ├── AccountRefused, CommentMissing, PinOutside
 │   └── BadBlobKey, BlobRangeOutside, StoreRefused
 ├── Unauthorized            401  NotSignedIn, SignInFailed, SignInNotBegun, ProviderRefused, IdentityRefused
 ├── Forbidden               403  RoleMissing, ScopeMissing, AdministratorOnly, NotInAnothersName, SignedByAnother,
@@ -28,8 +28,8 @@ NextSliceError
 │                                UploadIncomplete, NothingToExport, LeaseInUse, LeaseLimit, ReadingsComplete,
 │                                ReadingsIncomplete, OwnWork, VersionSuperseded, RequestStillRunning,
 │                                NameTaken, LastOwner, AccountsNeeded, SliceNotLeased, NoSliceWritten,
-│                                SliceAccepted, SliceNotProposed, JobsAtWork, StillDeleted, BackupRefused,
-│                                ProviderSettingsRefused
+│                                SliceAccepted, SliceNotProposed, NothingToJudge, JobsAtWork, StillDeleted,
+│                                BackupRefused, ProviderSettingsRefused
 ├── Gone                    410  LeaseGone, SliceLeasedElsewhere, SliceExcluded
 ├── PreconditionFailed      412  AnnotationStale, DraftStale
 ├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
@@ -46,7 +46,16 @@ A class takes facts, keeps them as fields and builds its own sentence; the HTTP 
 """
 
 from app.errors.annotations import (
+    CommentMissing as CommentMissing,
+)
+from app.errors.annotations import (
     NoSliceWritten as NoSliceWritten,
+)
+from app.errors.annotations import (
+    NothingToJudge as NothingToJudge,
+)
+from app.errors.annotations import (
+    PinOutside as PinOutside,
 )
 from app.errors.annotations import (
     SliceAccepted as SliceAccepted,

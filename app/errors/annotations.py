@@ -1,10 +1,10 @@
-"""What a slice does not take now: this person's mask, or one of several in a file."""
+"""What a slice does not take now: this person's mask, one of several in a file, a judgement."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.errors.tree import Conflict, Gone
+from app.errors.tree import Conflict, Gone, InvalidInput
 
 
 class SliceNotLeased(Conflict):
@@ -58,3 +58,34 @@ class SliceAccepted(Conflict):
     def __init__(self, slice_id: object) -> None:
         self.slice_id = str(slice_id)
         super().__init__(f"A reviewer has accepted slice {self.slice_id}; a reviewer or a manager can change it.")
+
+
+class NothingToJudge(Conflict):
+    """Nobody has drawn on the slice that is to be reviewed or adjudicated."""
+
+    code = "nothing-to-judge"
+
+    def __init__(self, slice_id: object) -> None:
+        self.slice_id = str(slice_id)
+        super().__init__(f"Slice {self.slice_id} has no annotation yet that could be reviewed or adjudicated.")
+
+
+class CommentMissing(InvalidInput):
+    """Whoever is to draw a slice anew must be told what was wrong."""
+
+    code = "comment-missing"
+
+    def __init__(self) -> None:
+        super().__init__("A rejection says in its comment what is wrong.")
+
+
+class PinOutside(InvalidInput):
+    """A comment is pinned beside the slice."""
+
+    code = "pin-outside"
+
+    def __init__(self, x: float | None, y: float | None, width: int, height: int) -> None:
+        self.x, self.y, self.width, self.height = x, y, width, height
+        super().__init__(
+            f"The comment is pinned at ({x}, {y}), outside of the slice, which is {width} x {height} pixels."
+        )

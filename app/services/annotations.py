@@ -52,7 +52,8 @@ def submit_annotation(
     Where several people read the slice, a reader's version follows on their own, and they see no other until all are
     in; the first reading is the current one until somebody adjudicates. Raises MaskRefused (values, empty,
     incomplete), SupervisionMismatch, SliceLeasedElsewhere, ReadingsComplete, ReadingsIncomplete, OwnWork,
-    SliceAccepted, SliceExcluded, SliceNotProposed, AnnotationStale and RecordNotFound (deleted meanwhile).
+    SliceAccepted, SliceExcluded, SliceNotProposed, NothingToJudge, AnnotationStale and
+    RecordNotFound (deleted meanwhile).
     """
     check_mask(project, mask, submission.kind)
     assignments.lock_slice(session, slice_.id)  # of two submissions at once the second finds the first's version

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db.models import Annotation, AnnotationVersion, Review, Slice
+from app.db.models import Annotation, AnnotationVersion, Review, Slice, Volume
 from app.db.session import database_now
-from app.errors import OwnWork, ReadingsIncomplete, VersionSuperseded
+from app.errors import CommentMissing, OwnWork, PinOutside, ReadingsIncomplete, VersionSuperseded
 from app.names import AnnotationKind, Purpose, Verdict
 from app.services import assignments
 from app.services.annotations import submit_annotation
@@ -33,10 +33,11 @@ class Opinion:
 def review_version(session: Session, version: AnnotationVersion, opinion: Opinion) -> Review:
     """Accept or reject the current version of a slice; a rejected slice goes back to where it came from.
 
-    Raises VersionSuperseded, OwnWork (nobody reviews a slice on which they drew), ReadingsIncomplete and
-    SliceLeasedElsewhere.
+    Raises CommentMissing (a rejection says why), PinOutside, VersionSuperseded, OwnWork (nobody reviews a slice
+    on which they drew), ReadingsIncomplete and SliceLeasedElsewhere.
     """
     slice_, project = slice_of(session, version)
+    _check_opinion(opinion, slice_.volume)
     assignments.lock_slice(session, slice_.id)
     annotation = session.get_one(Annotation, version.annotation_id, populate_existing=True)
     # First: the refusal after it names the current version, which may be another reader's.
@@ -97,3 +98,11 @@ def choose_reading(
         rights=Rights(corrects=True),  # whoever adjudicates is a reviewer
     )
     return submit_annotation(session, blobs, project, slice_, version_mask(session, blobs, slice_, version), submission)
+
+
+def _check_opinion(opinion: Opinion, volume: Volume) -> None:
+    if opinion.verdict == Verdict.REJECT and not opinion.comment.strip():
+        raise CommentMissing
+    for place, length in ((opinion.x, volume.width), (opinion.y, volume.height)):
+        if place is not None and not 0 <= place < length:
+            raise PinOutside(opinion.x, opinion.y, volume.width, volume.height)

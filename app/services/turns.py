@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.models import Annotation, AnnotationVersion, Project, Slice
-from app.errors import OwnWork, ReadingsIncomplete, SliceAccepted, SliceNotProposed
+from app.errors import NothingToJudge, OwnWork, ReadingsIncomplete, SliceAccepted, SliceNotProposed
 from app.names import AnnotationKind, Purpose, Verdict
 from app.services import assignments
 from app.services.pools import newest_verdict
@@ -63,7 +63,7 @@ def check_turn(
 ) -> None:
     """Refuse a reading that nobody asked for, and a judgement that comes too early or on one's own work.
 
-    Raises SliceNotProposed, ReadingsIncomplete and OwnWork.
+    Raises SliceNotProposed, ReadingsIncomplete, NothingToJudge and OwnWork.
     """
     if submission.purpose == Purpose.ANNOTATE:
         asked = blind or project.overlap == 1 or submission.rights.unasked
@@ -72,8 +72,10 @@ def check_turn(
         return
     if blind:
         raise ReadingsIncomplete(slice_.id)
+    if annotation is None:
+        raise NothingToJudge(slice_.id)
     judged = JUDGED[submission.purpose]
-    if annotation is not None and assignments.has_drawn(session, annotation, submission.author, judged):
+    if assignments.has_drawn(session, annotation, submission.author, judged):
         raise OwnWork(submission.author)
 
 

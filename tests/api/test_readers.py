@@ -4,69 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from sqlalchemy import select
 
 from app.api.access import RULES
 from app.db.models import Job, Lease, Patient, Project, Volume
 from app.db.session import Database
-from app.embedded import running_service
-from app.formats.image import Geometry
-from app.formats.nifti import read_nifti, write_nifti
+from app.formats.nifti import read_nifti
 from app.formats.nrrd import load_nrrd
-from app.names import JobKind, Purpose, Role, Scope, SkipReason
+from app.names import JobKind, Purpose, Role
 from app.outbox import SilentBell, unit_of_work
 from app.services import members, people
 from app.services.jobs import queue_job
-from app.settings import Settings
 from tests.api.conftest import on_sqlite
-from tests.services.desk import SIDE, Desk, drawn
-
-GEOMETRY = Geometry((SIDE, SIDE, 4), 2, ((1.5, 0, 0, 0), (0, 1.5, 0, 0), (0, 0, 5, 0), (0, 0, 0, 1)), (5.0, 1.5, 1.5))
-
-
-@dataclass
-class Room:
-    """A desk behind a service with accounts, and a token for each person at it."""
-
-    desk: Desk
-    url: str = ""
-    tokens: dict[str, str] = field(default_factory=dict)
-
-    def ask(self, who: str, method: str, path: str, **options: Any) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {self.tokens[who]}"} | options.pop("headers", {})
-        return httpx.request(method, self.url + path, headers=headers, **options)
-
-    def put_volume(self, who: str, mask: NDArray[np.uint8], **options: Any) -> httpx.Response:
-        etag = self.ask(who, "GET", self.volume_path).headers["etag"]
-        content = write_nifti(mask, GEOMETRY)
-        parameters = {"kind": "full"} | options
-        return self.ask(who, "PUT", self.volume_path, params=parameters, content=content, headers={"If-Match": etag})
-
-    @property
-    def volume_path(self) -> str:
-        with self.desk.database.reading() as session:
-            return f"/v1/volumes/{session.scalars(select(Volume.id)).one()}/annotation"
-
-
-def open_room(database: Database, folder: Path, **settings: Any) -> Iterator[Room]:
-    room = Room(Desk.make(database, folder, **settings))
-    with unit_of_work(database, SilentBell()) as session:
-        roles = {"anna": Role.ANNOTATOR, "bert": Role.ANNOTATOR, "rita": Role.REVIEWER, "mary": Role.MANAGER}
-        for name, role in roles.items():
-            account = people.create_account(session, name, None)
-            _, room.tokens[name] = people.create_token(session, account, "test", Scope.ADMIN, 1)
-            members.set_member(session, session.get_one(Project, room.desk.project_id), account.id, role)
-    knobs = Settings(home=folder, port=0, database_url=database.url, sign_in="accounts")
-    with running_service(knobs, queues=()) as room.url:
-        yield room
+from tests.api.room import Room, open_room, whole
+from tests.services.desk import drawn
 
 
 @pytest.fixture
@@ -85,13 +41,6 @@ def room(database: Database, tmp_path: Path) -> Iterator[Room]:
 def reviewed(database: Database, tmp_path: Path) -> Iterator[Room]:
     """Whatever is drawn on the four slices is looked at by somebody else."""
     yield from open_room(database, tmp_path / "home", review_percent=100.0)
-
-
-def whole(*planes: tuple[int, NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    mask = np.full((4, SIDE, SIDE), 255, dtype=np.uint8)
-    for index, plane in planes:
-        mask[index] = plane
-    return mask
 
 
 def test_no_road_leads_a_blind_reader_to_the_other_reading(blind: Room) -> None:
@@ -229,60 +178,3 @@ def test_a_lease_for_review_is_of_no_use_to_who_is_no_reviewer_any_more(reviewed
     answer = reviewed.put_volume("rita", whole((0, drawn(2))))
     assert (answer.status_code, answer.json()["code"]) == (409, "no-slice-written"), answer.text
     assert reviewed.ask("anna", "GET", f"/v1/slices/{desk.slices[0]}/reviews").json()["items"] == []
-
-
-@on_sqlite
-def test_what_a_reviewer_accepted_is_not_replaced_unseen(reviewed: Room) -> None:
-    desk = reviewed.desk
-    desk.lease("anna")
-    accepted = desk.submit("anna", 0)
-    path = f"/v1/annotation-versions/{accepted.id}"
-    assert reviewed.ask("rita", "POST", f"{path}/reviews", json={"verdict": "accept"}).status_code == 201
-    over = {"If-Match": f'"{accepted.id}"'}
-    replacement = {"params": {"kind": "full"}, "content": drawn(9).tobytes(), "headers": over}
-    for who in ("anna", "bert"):
-        for road, options in (
-            (f"/v1/slices/{desk.slices[0]}/annotations", replacement),
-            (f"{path}/restore", {"headers": over}),
-        ):
-            answer = reviewed.ask(who, "POST", road, **options)
-            assert (answer.status_code, answer.json()["code"]) == (409, "slice-accepted"), answer.text
-    left = reviewed.put_volume("anna", whole((0, drawn(9))))
-    assert (left.status_code, left.json()["code"]) == (409, "no-slice-written"), left.text
-    assert desk.sees("bert", 0) == accepted.id
-
-    assert desk.lease("rita", purpose=Purpose.REVIEW) == []
-    corrected = reviewed.ask("mary", "POST", f"/v1/slices/{desk.slices[0]}/annotations", **replacement)
-    assert corrected.status_code == 201, corrected.text
-    assert desk.lease("mary", purpose=Purpose.REVIEW) == [], "never one's own"
-    assert desk.lease("rita", purpose=Purpose.REVIEW) == [0], "it is reviewed in its turn"
-
-
-@on_sqlite
-def test_who_loses_a_slice_to_an_exclusion_is_told_so_and_may_hand_in(blind: Room) -> None:
-    desk = blind.desk
-    assert desk.lease("anna") == desk.lease("bert") == [0]
-    lease = f"/v1/leases/{desk.find_lease('bert', 0).id}"
-    desk.skip("anna", 0, SkipReason.BAD_IMAGE)
-    beat = blind.ask("bert", "POST", f"{lease}/heartbeat")
-    assert (beat.status_code, beat.json()["code"]) == (410, "slice-excluded"), beat.text
-    assert blind.ask("bert", "GET", lease).json()["state"] == "excluded"
-    assert blind.ask("bert", "DELETE", lease).status_code == 204
-    late = blind.put_volume("bert", whole((0, drawn(1)), (1, drawn(1))))
-    assert late.status_code == 200, late.text
-    told = {int(index): (each["outcome"], each["code"]) for index, each in late.json()["slices"].items()}
-    assert told == {0: ("written", None), 1: ("left", "slice-not-leased")}
-    assert blind.ask("bert", "GET", lease).json()["state"] == "submitted"
-
-
-@on_sqlite
-def test_nobody_reads_what_no_round_proposed_to_several(database: Database, tmp_path: Path) -> None:
-    for room in open_room(database, tmp_path / "home", overlap=2, picked=2):
-        path = f"/v1/slices/{room.desk.slices[3]}/annotations"
-        asked = {"params": {"kind": "full"}, "content": drawn(1).tobytes(), "headers": {"If-Match": '"0"'}}
-        for who in ("anna", "bert", "rita"):
-            answer = room.ask(who, "POST", path, **asked)
-            assert (answer.status_code, answer.json()["code"]) == (409, "slice-not-proposed"), answer.text
-        proposed = f"/v1/slices/{room.desk.slices[0]}/annotations"
-        assert room.ask("anna", "POST", proposed, **asked).status_code == 201
-        assert room.ask("mary", "POST", path, **asked).status_code == 201, "a manager may"
