@@ -37,7 +37,9 @@ RETRY_FACTOR = 6
 SENDING_S = 60.0
 """A delivery that a killed process had in hand is taken up again after this."""
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+# The last 32 bits of these are an IPv4 address: IPv4-compatible, IPv4-translated (RFC 2765), NAT64 (RFC 6052).
+_EMBEDDING = tuple(ipaddress.IPv6Network(each) for each in ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96"))
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that IANA has given out; site-local, for one, lies outside
 _SIGNATURE_HEADER = "X-NextSlice-Signature"
 
 
@@ -206,8 +208,15 @@ def resolve_address(url: str, allow_private: bool) -> tuple[str, str]:
 def _is_public(text: str) -> bool:
     address = ipaddress.ip_address(text.split("%", 1)[0])
     if isinstance(address, ipaddress.IPv6Address):
-        within = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
-        inner = address.ipv4_mapped or address.sixtofour or within
-        if inner is not None:
-            return inner.is_global and not inner.is_multicast
+        inner = _embedded(address)
+        if inner is None:
+            return address in _GLOBAL_UNICAST and address.is_global
+        address = inner
     return address.is_global and not address.is_multicast
+
+
+def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    # A gateway, or the kernel itself, takes a packet for such an address to the IPv4 address within.
+    if any(address in network for network in _EMBEDDING):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour

@@ -207,7 +207,14 @@ def test_an_event_that_is_rolled_back_is_told_to_nobody(
         "http://[::1]",
         "http://[::ffff:127.0.0.1]",
         "http://[fd00::1]",
+        "http://[fec0::1]",
+        "http://[4000::1]",
+        "http://[2001:db8::1]",
         "http://[64:ff9b::7f00:1]",
+        "http://[64:ff9b:1::a00:1]",
+        "http://[::7f00:1]",
+        "http://[::ffff:0:7f00:1]",
+        "http://[2002:7f00:1::]",
         "http://224.0.0.1",
         "http://2130706433",
         "http://0x7f.1",
@@ -227,6 +234,11 @@ def test_an_address_that_is_not_public_is_refused(url: str) -> None:
 
 def test_a_public_address_is_taken() -> None:
     assert resolve_address("https://93.184.216.34:8443/x?y", allow_private=False) == ("93.184.216.34", "93.184.216.34")
+
+
+@pytest.mark.parametrize("host", ["2606:4700::1111", "64:ff9b::808:808", "::ffff:0:808:808", "2002:808:808::"])
+def test_a_public_address_of_the_newer_kind_is_taken_and_one_within_it_is_judged_itself(host: str) -> None:
+    assert resolve_address(f"https://[{host}]/", allow_private=False)[0] == host
 
 
 def test_an_address_that_became_private_gets_nothing(receiver: Receiver) -> None:
