@@ -32,6 +32,11 @@ class Postman:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="postman", daemon=True)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
@@ -54,12 +59,19 @@ class Postman:
             with unit_of_work(self._database, SilentBell()) as session:
                 letters = take_letters(session)
             for letter in letters:
-                status, error = send_letter(letter, self._knobs.webhook_private)
+                status, error = self._try(letter)
                 with unit_of_work(self._database, SilentBell()) as session:
                     record_answer(session, letter.delivery_id, status, error, self._knobs.webhook_retry_s)
                 _log.info("webhook_sent", delivery=str(letter.delivery_id), status=status, error=error)
             if not letters:
                 return
+
+    def _try(self, letter: Letter) -> tuple[int | None, str]:
+        try:
+            return send_letter(letter, self._knobs.webhook_private)
+        except Exception as error:  # noqa: BLE001 - what one letter trips over must not end the thread of all others
+            _log.exception("webhook_not_sent", delivery=str(letter.delivery_id))
+            return None, self._knobs.hide_folders(f"{type(error).__name__}: {error}")
 
 
 def send_letter(letter: Letter, allow_private: bool) -> tuple[int | None, str]:

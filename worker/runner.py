@@ -121,7 +121,7 @@ def _run(job: Job, place: Workplace) -> None:
     except SystemExit:  # what the pool's process makes of SIGTERM: the worker was asked to stop
         _put_back(job, place)
         raise
-    except Exception as error:  # noqa: BLE001 - the one broad except of the house, see below
+    except Exception as error:  # noqa: BLE001 - the broad except of all tasks, see below
         # Whatever a task trips over must end in its row, not in a lost worker that is tried again and again.
         _log.exception("job_failed")
         with unit_of_work(place.database, place.bell) as session:

@@ -5,9 +5,9 @@ What waits for nothing is `async`: FastAPI sends every other dependency to a thr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import Depends, Header, Request
 from sqlalchemy.orm import Session
@@ -21,6 +21,23 @@ from app.settings import Settings
 from app.storage.blobs import BlobStore
 
 
+class Background(Protocol):
+    """What runs beside the requests, in a thread of its own."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        ...
+
+    def start(self) -> None:
+        """Start the thread."""
+        ...
+
+    def stop(self) -> None:
+        """Stop the thread and wait for it."""
+        ...
+
+
 @dataclass(frozen=True)
 class House:
     """The parts of one service process."""
@@ -29,6 +46,8 @@ class House:
     database: Database
     blobs: BlobStore
     dispatcher: Dispatcher
+    background: Mapping[str, Background]
+    """All that runs beside the requests, the dispatcher too, each by name."""
 
 
 async def _house(request: Request) -> House:

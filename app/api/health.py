@@ -47,14 +47,14 @@ async def healthz() -> Health:
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
 def readyz(house: TheHouse, response: Response) -> Readiness:
-    """Database, schema, blobs, broker, dispatcher and disk, each by name; 503 when one fails."""
+    """Database, schema, blobs, broker, disk and the service's own threads, each by name; 503 when one fails."""
     parts = {
         "database": _database_state(house),
         "migrations": _migrations_state(house),
         "blobs": _blobs_state(house),
         "broker": _broker_state(house),
-        "dispatcher": _OK if house.dispatcher.is_alive else "not running",
         "disk": _disk_state(house),
+        **{name: _OK if each.is_alive else "not running" for name, each in house.background.items()},
     }
     ready = all(state == _OK for state in parts.values())
     response.status_code = 200 if ready else 503

@@ -186,7 +186,8 @@ def signature_headers(letter: Letter, body: bytes, moment: int) -> dict[str, str
 def resolve_address(url: str, allow_private: bool) -> tuple[str, str]:
     """(host, IP) of a webhook's URL; raises WebhookRefused unless every address of the host is a public one.
 
-    Whoever connects must take this very IP: a name may mean another address a moment later.
+    The host is in ASCII (IDNA), as headers and certificates have it. Whoever connects must take this very IP: a name
+    may mean another address a moment later.
     """
     try:
         parts = urlsplit(url)
@@ -196,13 +197,14 @@ def resolve_address(url: str, allow_private: bool) -> tuple[str, str]:
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
         raise WebhookRefused(url, "it must be http:// or https:// and a host, without a user")
     try:
-        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        host = parts.hostname.encode("idna").decode("ascii")
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise WebhookRefused(url, "its host has no address") from None
     addresses = [str(each[4][0]) for each in found]
     if not allow_private and not all(_is_public(each) for each in addresses):
         raise WebhookRefused(url, "its address is private")
-    return parts.hostname, addresses[0]
+    return host, addresses[0]
 
 
 def _is_public(text: str) -> bool:

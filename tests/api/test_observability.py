@@ -138,6 +138,20 @@ def test_readiness_names_the_failing_part(service: Service) -> None:
     assert sorted(failing(service.url)) == ["blobs", "broker"]
 
 
+@pytest.mark.parametrize("part", ["dispatcher", "postman", "janitor"])
+def test_a_thread_of_the_service_that_ended_is_named(sqlite_url: str, tmp_path: Path, part: str) -> None:
+    house, answer = open_house(Settings(home=tmp_path / "home", database_url=sqlite_url)), Response()
+    for each in house.background.values():
+        each.start()
+    assert readyz(house, answer).parts[part] == "ok"
+    house.background[part].stop()
+    state = readyz(house, answer)
+    for each in house.background.values():
+        each.stop()
+    assert [name for name, found in state.parts.items() if found == "not running"] == [part]
+    assert (state.ready, answer.status_code) == (False, 503)
+
+
 @pytest.mark.parametrize(
     ("part", "settings"),
     [("disk", {"free_disk_bytes": 2**62}), ("broker", {"broker_url": "redis://127.0.0.1:1/0"})],

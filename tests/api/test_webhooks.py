@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,49 +22,9 @@ from app.services import webhooks
 from app.services.webhooks import ATTEMPTS, resolve_address
 from app.settings import Settings
 from tests.api.conftest import Service, on_sqlite
+from tests.api.receiver import Receiver
 
 EVENTS = ["round.proposed", "round.closed", "round.failed", "annotation.submitted"]
-
-
-class Receiver:
-    """A server that keeps what it gets and answers with the statuses that it was told, the last one for good."""
-
-    def __init__(self) -> None:
-        self.got: list[tuple[dict[str, str], bytes]] = []
-        self.statuses = [204]
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                receiver.got.append((headers | {"path": self.path}, body))
-                status = receiver.statuses[0] if len(receiver.statuses) == 1 else receiver.statuses.pop(0)
-                self.send_response(status)
-                if status == 302:
-                    self.send_header("Location", f"{receiver.url}/elsewhere")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-
-    def wait_for(self, count: int) -> list[dict[str, Any]]:
-        deadline = time.monotonic() + 20
-        while len(self.got) < count:
-            assert time.monotonic() < deadline, f"{len(self.got)} of {count} deliveries came"
-            time.sleep(0.02)
-        return [json.loads(body) for _, body in self.got]
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 @pytest.fixture
@@ -225,6 +182,8 @@ def test_an_event_that_is_rolled_back_is_told_to_nobody(
         "http://user:secret@93.184.216.34",
         "http://93.184.216.34:99999",
         "http://no-such-host.invalid",
+        "http://a..b",
+        f"http://{'ü' * 64}.example",
     ],
 )
 def test_an_address_that_is_not_public_is_refused(url: str) -> None:
@@ -239,6 +198,28 @@ def test_a_public_address_is_taken() -> None:
 @pytest.mark.parametrize("host", ["2606:4700::1111", "64:ff9b::808:808", "::ffff:0:808:808", "2002:808:808::"])
 def test_a_public_address_of_the_newer_kind_is_taken_and_one_within_it_is_judged_itself(host: str) -> None:
     assert resolve_address(f"https://[{host}]/", allow_private=False)[0] == host
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("８.8.8.8", "8.8.8.8"), ("8。8。8。8", "8.8.8.8"), ("Bücher.example", "xn--bcher-kva.example")],
+)
+def test_a_host_is_looked_up_and_told_in_ascii(given: str, meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def look_up(host: str, port: int, **_options: Any) -> list[tuple[Any, ...]]:
+        asked.append(host)
+        return [(2, 1, 6, "", ("8.8.8.8", port))]
+
+    monkeypatch.setattr("app.services.webhooks.socket.getaddrinfo", look_up)
+    assert resolve_address(f"http://{given}/", allow_private=False) == (meant, "8.8.8.8")
+    assert asked == [meant]
+
+
+def test_a_letter_to_digits_of_another_script_arrives(receiver: Receiver) -> None:
+    url = receiver.url.replace("127", "１２７")
+    assert send_letter(webhooks.Letter(uuid.uuid4(), url, "ping", "secret", {}), allow_private=True) == (204, "")
+    assert receiver.got[0][0]["host"] == receiver.url.removeprefix("http://")
 
 
 def test_an_address_that_became_private_gets_nothing(receiver: Receiver) -> None:
