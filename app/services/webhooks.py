@@ -16,13 +16,13 @@ import ipaddress
 import secrets
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db.models import Project, Webhook, WebhookDelivery
@@ -48,6 +48,7 @@ class Letter:
     """What is to be sent where, as plain facts, so that no transaction is open meanwhile."""
 
     delivery_id: uuid.UUID
+    webhook_id: uuid.UUID
     url: str
     event: str
     secret: str
@@ -132,22 +133,32 @@ def redeliver(session: Session, delivery: WebhookDelivery) -> WebhookDelivery:
     return delivery
 
 
-def take_letters(session: Session, limit: int = 8) -> list[Letter]:
-    """Deliveries that are due, oldest first, each handed to one process only."""
+def take_letters(session: Session, limit: int, without: Collection[uuid.UUID] = ()) -> list[Letter]:
+    """The oldest due delivery of each webhook that waits the longest, each handed to one process only.
+
+    `without` names the webhooks that are being sent to: one that is slow gets its letters one after the other.
+    """
     now = database_now(session)
-    due = (
-        select(WebhookDelivery)
-        .where(WebhookDelivery.state == DeliveryState.PENDING, WebhookDelivery.next_at <= now)
-        .order_by(WebhookDelivery.next_at, WebhookDelivery.id)
+    due = (WebhookDelivery.state == DeliveryState.PENDING, WebhookDelivery.next_at <= now)
+    hook_id, oldest = WebhookDelivery.webhook_id, func.min(WebhookDelivery.next_at)
+    waiting = (
+        select(Webhook)
+        .join(WebhookDelivery, hook_id == Webhook.id)
+        .where(*due, Webhook.id.not_in(without))
+        .group_by(Webhook.id)
+        .order_by(oldest, Webhook.id)
         .limit(limit)
-        .with_for_update(skip_locked=True)
     )
     letters = []
-    for delivery in session.scalars(due).all():
+    for hook in session.scalars(waiting).all():
+        first = select(WebhookDelivery).where(*due, hook_id == hook.id)
+        first = first.order_by(WebhookDelivery.next_at, WebhookDelivery.id).limit(1).with_for_update(skip_locked=True)
+        delivery = session.scalars(first).first()
+        if delivery is None:  # another process has just taken it
+            continue
         delivery.attempts += 1
         delivery.next_at = now + timedelta(seconds=SENDING_S)
-        hook = session.get_one(Webhook, delivery.webhook_id)
-        letters.append(Letter(delivery.id, hook.url, delivery.event, hook.secret, delivery.body))
+        letters.append(Letter(delivery.id, hook.id, hook.url, delivery.event, hook.secret, delivery.body))
     session.flush()
     return letters
 

@@ -218,12 +218,15 @@ def test_a_host_is_looked_up_and_told_in_ascii(given: str, meant: str, monkeypat
 
 def test_a_letter_to_digits_of_another_script_arrives(receiver: Receiver) -> None:
     url = receiver.url.replace("127", "１２７")
-    assert send_letter(webhooks.Letter(uuid.uuid4(), url, "ping", "secret", {}), allow_private=True) == (204, "")
+    assert send_letter(webhooks.Letter(uuid.uuid4(), uuid.uuid4(), url, "ping", "secret", {}), allow_private=True) == (
+        204,
+        "",
+    )
     assert receiver.got[0][0]["host"] == receiver.url.removeprefix("http://")
 
 
 def test_an_address_that_became_private_gets_nothing(receiver: Receiver) -> None:
-    letter = webhooks.Letter(uuid.uuid4(), receiver.url, "ping", "secret", {})
+    letter = webhooks.Letter(uuid.uuid4(), uuid.uuid4(), receiver.url, "ping", "secret", {})
     assert send_letter(letter, allow_private=False) == (None, "its address is private")
     assert send_letter(letter, allow_private=True) == (204, "")
     assert len(receiver.got) == 1
