@@ -136,7 +136,8 @@ def redeliver(session: Session, delivery: WebhookDelivery) -> WebhookDelivery:
 def take_letters(session: Session, limit: int, without: Collection[uuid.UUID] = ()) -> list[Letter]:
     """The oldest due delivery of each webhook that waits the longest, each handed to one process only.
 
-    `without` names the webhooks that are being sent to: one that is slow gets its letters one after the other.
+    Those of a webhook that rests, or whose project was deleted, wait until it is back. `without` names the webhooks
+    that are being sent to: one that is slow gets its letters one after the other.
     """
     now = database_now(session)
     due = (WebhookDelivery.state == DeliveryState.PENDING, WebhookDelivery.next_at <= now)
@@ -144,7 +145,8 @@ def take_letters(session: Session, limit: int, without: Collection[uuid.UUID] = 
     waiting = (
         select(Webhook)
         .join(WebhookDelivery, hook_id == Webhook.id)
-        .where(*due, Webhook.id.not_in(without))
+        .join(Project, Project.id == Webhook.project_id)  # no session sees one that was deleted
+        .where(*due, Webhook.active, Webhook.id.not_in(without))
         .group_by(Webhook.id)
         .order_by(oldest, Webhook.id)
         .limit(limit)

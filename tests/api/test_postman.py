@@ -8,17 +8,22 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from app import postman
-from app.db.models import Webhook, WebhookDelivery
+from app.db.models import Project, Webhook, WebhookDelivery
 from app.db.session import Database
 from app.names import WebhookEvent
 from app.outbox import SilentBell, unit_of_work
 from app.postman import Postman, send_letter
-from app.services.webhooks import Letter, address_delivery
+from app.services.deletions import delete_project, list_deletions, restore
+from app.services.purging import purge
+from app.services.webhooks import Letter, address_delivery, change_webhook
 from app.settings import Settings
+from app.storage.stores import LocalStore
 from tests.api.conftest import on_sqlite
 from tests.api.receiver import Receiver
 from tests.rows import add_project
@@ -79,6 +84,12 @@ def add_letters(database: Database, *urls: str) -> list[uuid.UUID]:
         return [address_delivery(session, hooks[url], WebhookEvent.PING, {}).id for url in urls]
 
 
+def count_tries(database: Database) -> list[int]:
+    """How often each delivery was sent, the oldest first."""
+    with database.reading() as session:
+        return list(session.scalars(select(WebhookDelivery.attempts).order_by(WebhookDelivery.id)))
+
+
 def read_delivery(database: Database, delivery_id: uuid.UUID) -> WebhookDelivery:
     with database.reading() as session:
         return session.get_one(WebhookDelivery, delivery_id)
@@ -129,3 +140,29 @@ def test_a_slow_receiver_holds_up_its_own_letters_alone(
     assert not carrier.is_alive
     assert {read_delivery(database, each).state for each in (first, second)} == {"delivered"}
     assert read_delivery(database, slow).error != ""
+
+
+def test_nothing_is_sent_for_a_webhook_that_rests_nor_for_a_deleted_project(
+    database: Database, receiver: Receiver, tmp_path: Path
+) -> None:
+    add_letters(database, f"{receiver.url}/resting", f"{receiver.url}/active")
+    carrier = Postman(database, KNOBS)
+    with unit_of_work(database, SilentBell()) as session:
+        resting = session.scalars(select(Webhook).where(Webhook.url.endswith("/resting"))).one()
+        change_webhook(session, resting, True, active=False)
+        delete_project(session, session.scalars(select(Project)).one(), "anna", days=1)
+    carrier.carry_due()
+    assert count_tries(database) == [0, 0]
+    with unit_of_work(database, SilentBell()) as session:
+        restore(session, list_deletions(session)[0])
+    carrier.carry_due()
+    assert count_tries(database) == [0, 1]
+    with unit_of_work(database, SilentBell()) as session:
+        change_webhook(session, session.get_one(Webhook, resting.id), True, active=True)
+    carrier.carry_due()
+    assert count_tries(database) == [1, 1]
+    assert [headers["path"] for headers, _ in receiver.got] == ["/active", "/resting"]
+    with unit_of_work(database, SilentBell()) as session:
+        deletion = delete_project(session, session.scalars(select(Project)).one(), "anna", days=0)
+        purge(session, LocalStore(tmp_path / "blobs"), deletion)
+    assert count_tries(database) == []
