@@ -54,9 +54,13 @@ def read_volume_annotation(
 
 @dataclass(frozen=True)
 class _Drawn:
-    """What a file holds for each slice that it speaks for (index -> (H, W)), and the state its author had seen."""
+    """What a file holds for each slice that it speaks for (index -> (H, W)), and the state its author had seen.
+
+    `named`: the request says for which slices it speaks.
+    """
 
     planes: dict[int, NDArray[np.uint8]]
+    named: bool
     expected: str
 
 
@@ -66,7 +70,8 @@ def _read_file(
     body: Body,
     kind: AnnotationKind,
     slices: Annotated[
-        list[int] | None, Query(description="Slices that the file speaks for; default: those with a labelled pixel.")
+        list[int] | None,
+        Query(description="Slices that the file speaks for; default: those with a labelled pixel that you lease."),
     ] = None,
     mask_values: Annotated[
         str, Query(description='JSON object: value in the file, or segment number -> class, e.g. {"2": 1}.')
@@ -83,7 +88,8 @@ def _read_file(
         geometry = volumes.volume_geometry(found)
     mask = read_volume_mask(body, geometry, classes, parse_value_map(mask_values))
     fill = kind == AnnotationKind.FULL and is_dicom(body)
-    return _Drawn(volume_annotations.cover_planes(mask, slices, fill_background=fill), expected)
+    planes = volume_annotations.cover_planes(mask, slices, fill_background=fill)
+    return _Drawn(planes, bool(slices), expected)
 
 
 @router.put("/volumes/{volume}/annotation")
@@ -99,9 +105,9 @@ def submit_volume_annotation(
 ) -> VolumeAnnotated:
     """Submit a NIfTI, an NRRD or a DICOM segmentation that covers several slices; the answer says what became of each.
 
-    Written are the slices that are leased to you, or are your own work and nobody's lease (for managers: any that
-    nobody else holds). A file that is wrong anywhere writes nothing. Pixels in no segment of a DICOM segmentation are
-    background in a full mask, and unlabelled in scribbles.
+    Written are the slices that are leased to you; of those that `slices` names also your own work that is nobody's
+    lease (for managers: any that nobody else holds). A file that is wrong anywhere writes nothing. Pixels in no segment
+    of a DICOM segmentation are background in a full mask, and unlabelled in scribbles.
     """
     # Whoever judges does so in their own name; a lease outlives the role that it was given to.
     judges = person.covers(Role.REVIEWER) and (person.account_id is None or annotator == person.name)
@@ -109,6 +115,7 @@ def submit_volume_annotation(
         kind,
         annotator,
         drawn.expected,
+        named=drawn.named,
         anywhere=person.covers(Role.MANAGER),
         judges=judges,
         rights=rights_of(person),

@@ -8,13 +8,16 @@ from app.errors.tree import Conflict, Gone, InvalidInput
 
 
 class SliceNotLeased(Conflict):
-    """A slice of the mask is neither leased to its author nor their own work."""
+    """A slice of the mask is not leased to its author, nor named and theirs to write without a lease."""
 
     code = "slice-not-leased"
 
     def __init__(self, slice_id: object) -> None:
         self.slice_id = str(slice_id)
-        super().__init__(f"Slice {self.slice_id} is not leased to you; lease it first.")
+        super().__init__(
+            f"Slice {self.slice_id} is not leased to you; lease it first. "
+            "Where slices= names it, your own work is written too, for managers any slice."
+        )
 
 
 class NoSliceWritten(Conflict):

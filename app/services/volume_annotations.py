@@ -56,13 +56,15 @@ _NOT_NOW = (
 class VolumeSubmission:
     """Who submits what kind of mask over which state.
 
-    `anywhere`: slices that they hold no lease of are written too; `judges`: so are those that they hold to review or
-    to adjudicate.
+    Slices that they lease are written. `named`: the mask's slices were chosen one by one, so that their own work is
+    written without a lease too, and `anywhere` any slice that nobody else holds. `judges`: what they lease to review or
+    to adjudicate is theirs as well.
     """
 
     kind: AnnotationKind
     author: str
     expected_tag: str
+    named: bool = False
     anywhere: bool = False
     judges: bool = False
     rights: Rights = AS_HANDED
@@ -135,7 +137,9 @@ def submit_volume(
 ) -> list[SliceResult]:
     """Store the planes of the slices that the author holds, or held and nobody took since; say of each what became.
 
-    What does not differ from what the author sees, and is not leased to them, is left as it is. A mask that is wrong
+    Others are written only where they were named: in a mask of a whole volume, the background of a slice that nobody
+    looked at is no word about it. What does not differ from what the author sees, and is not leased to them, is left as
+    it is. A mask that is wrong
     anywhere refuses the whole (what `submit_annotation` raises); raises AnnotationStale where the author saw another
     state, NoSliceWritten where no slice could be.
     """
@@ -157,7 +161,7 @@ def submit_volume(
         as_what = purpose or Purpose.ANNOTATE
         submission = Submission(asked.kind, asked.author, tag, purpose=as_what, rights=asked.rights)
         try:
-            if purpose is None and not asked.anywhere and not _is_own(base, asked.author):
+            if purpose is None and not _may_write_unleased(base, asked):
                 raise SliceNotLeased(slice_.id)
             version = slice_annotations.submit_annotation(session, blobs, project, slice_, mask, submission)
         except _NOT_NOW as refusal:
@@ -186,8 +190,8 @@ def _held_purposes(
     return {slice_id: Purpose(purpose) for slice_id, purpose in rows}
 
 
-def _is_own(version: AnnotationVersion | None, person: str) -> bool:
-    return version is not None and version.author == person
+def _may_write_unleased(base: AnnotationVersion | None, asked: VolumeSubmission) -> bool:
+    return asked.named and (asked.anywhere or (base is not None and base.author == asked.author))
 
 
 def _is_same(

@@ -154,7 +154,7 @@ def test_a_nifti_covers_several_slices(service: Service, slice_: dict[str, Any])
     mask[1], mask[3] = scribble(1), scribble(3)
     answer = service.http.put(
         path,
-        params={"kind": "scribble"},
+        params={"kind": "scribble", "slices": [1, 3]},
         content=write_nifti(mask, geometry),
         headers={"If-Match": blank.headers["etag"]},
     )

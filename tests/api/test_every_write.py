@@ -160,7 +160,7 @@ def asked(name: str, rows: dict[str, str], number: int) -> dict[str, Any]:
         "POST /v1/annotation-versions/{version}/reviews": {"json": {"verdict": "accept"}},
         "PUT /v1/slices/{slice_}/draft": FULL,
         "PUT /v1/volumes/{volume}/annotation": {
-            "params": {"kind": "full"},
+            "params": {"kind": "full", "slices": list(range(DEPTH))},
             "content": nibabel.Nifti1Image(
                 np.zeros((SIDE, SIDE, DEPTH), np.uint8), np.diag([1.5, 1.5, 5, 1])
             ).to_bytes(),

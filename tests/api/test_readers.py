@@ -120,13 +120,34 @@ def test_a_volume_writes_the_slices_that_are_leased_to_its_author(room: Room) ->
     assert room.desk.sees("anna", 2) is None
     assert answer.headers["etag"] == room.ask("bert", "GET", room.volume_path).headers["etag"]
 
-    revised = room.put_volume("anna", whole((0, drawn(9)), (1, drawn(1, 5))))
+    revised = room.put_volume("anna", whole((0, drawn(9)), (1, drawn(1, 5))), slices=[0, 1])
     assert [each["outcome"] for each in revised.json()["slices"].values()] == ["written", "unchanged"]
-    manager = room.put_volume("mary", whole((2, drawn(2)), (3, drawn(3))))
+    manager = room.put_volume("mary", whole((2, drawn(2)), (3, drawn(3))), slices=[2, 3])
     assert [each["code"] for each in manager.json()["slices"].values()] == ["slice-leased-elsewhere", None]
+    others = room.put_volume("bert", whole((2, drawn(2)), (3, drawn(4))), slices=[2, 3])
+    assert [each["code"] for each in others.json()["slices"].values()] == [None, "slice-not-leased"], "no manager"
     nothing = room.put_volume("bert", whole((0, drawn(0))))
     assert (nothing.status_code, nothing.json()["code"]) == (409, "no-slice-written")
     assert room.put_volume("anna", whole((0, drawn(4))), mask_values='{"0": 0, "1": 9}').status_code == 422
+
+
+@on_sqlite
+@pytest.mark.parametrize("who", ["anna", "mary"])
+def test_the_zeros_of_a_whole_mask_overwrite_nothing_that_was_not_leased(room: Room, who: str) -> None:
+    desk = room.desk
+    assert desk.lease(who, 1) == [0]
+    own = desk.submit(who, 0, drawn(1))
+    desk.lease("bert", 1)
+    theirs = desk.submit("bert", 1, drawn(1))
+    assert desk.lease(who, 1) == [2]
+    mask = np.zeros((4, SIDE, SIDE), np.uint8)
+    mask[2] = drawn(7)
+    answer = room.put_volume(who, mask)
+    told = {int(index): (each["outcome"], each["code"]) for index, each in answer.json()["slices"].items()}
+    assert told == dict.fromkeys((0, 1, 3), ("left", "slice-not-leased")) | {2: ("written", None)}
+    assert (desk.sees(who, 0), desk.sees(who, 1), desk.sees(who, 3)) == (own.id, theirs.id, None)
+    again = room.put_volume(who, mask)
+    assert [each["outcome"] for each in again.json()["slices"].values()] == ["left", "left", "unchanged", "left"]
 
 
 @on_sqlite
