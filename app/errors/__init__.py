@@ -5,7 +5,8 @@ NextSliceError
 │   ├── ImageRefused             NotAnImage (IsSegmentation), TruncatedImage, WrongDimensions, NonFiniteVoxel,
 │   │                            UnsupportedDtype, PixelsNotExact, AxisUnclear, UnknownAxis
 │   ├── MaskRefused              NotAMask, MaskLengthWrong, NotAPng, ShapeMismatch, AffineMismatch,
-│   │                            UnknownMaskValues, MaskNotIntegral, SegmentsOverlap, EmptyMask
+│   │                            UnknownMaskValues, MaskNotIntegral, SegmentsOverlap, SegmentsUnknown,
+│   │                            EmptyMask
 │   ├── DatasetRefused           UnknownDataset, DatasetUnreadable, VolumesRefused, ArchiveRefused, UploadRefused,
 │   │                            ServerFolderRefused
 │   ├── ProtocolRefused, LabelSchemaRefused, BudgetRefused, ProjectSettingRefused, UnknownStrategy, CursorRefused
@@ -185,6 +186,9 @@ from app.errors.images import (
 )
 from app.errors.images import (
     SegmentsOverlap as SegmentsOverlap,
+)
+from app.errors.images import (
+    SegmentsUnknown as SegmentsUnknown,
 )
 from app.errors.images import (
     ShapeMismatch as ShapeMismatch,

@@ -230,6 +230,20 @@ class SegmentsOverlap(MaskRefused):
         super().__init__(f"Two segments overlap: at voxel {tuple(index)} the mask would be both {first} and {second}.")
 
 
+class SegmentsUnknown(MaskRefused):
+    """Some segments of a segmentation are named as classes, others are not."""
+
+    code = "segments-unknown"
+
+    def __init__(self, labels: Iterable[str], classes: Iterable[str]) -> None:
+        self.labels, self.classes = tuple(labels), tuple(classes)
+        unknown, known = (", ".join(repr(each[:64]) for each in names[:16]) for names in (self.labels, self.classes))
+        super().__init__(
+            f"The segmentation has segments that are no class: {unknown}; the classes are {known}. "
+            "Give mask_values, segment number -> class, for all segments."
+        )
+
+
 class EmptyMask(MaskRefused):
     """A mask in which nothing at all is labelled."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from app.errors import ImageTooLarge, NotAnImage, ShapeMismatch
+from app.errors import ImageTooLarge, NotAnImage, SegmentsUnknown, ShapeMismatch
 from app.formats.dicom_seg import Segmentation, load_segmentation, read_segmentation
 from app.formats.image import Geometry
 from app.formats.nifti import load_nifti
@@ -26,6 +26,7 @@ _NAME = "The mask"
 _ROOM_BYTES = (
     64 * 1024**2
 )  # beside eight bytes a voxel: a file of another shape is then told so, a bomb is not unpacked
+_LABEL_LENGTH = 64  # what DICOM has room for; exports cut longer names
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
@@ -41,8 +42,9 @@ def read_volume_mask(
 
     NIfTI and NRRD must have exactly the voxels of the image, in whatever order; `value_map` must name all their values
     but 255. A DICOM segmentation is laid by its frames' places, 255 where no segment is; its segments are classes by
-    `value_map` (segment number -> class), else by label where each is the name of a class, else by their numbers.
-    Raises the image and mask errors of the format, and `NotAnImage` for anything else.
+    `value_map` (segment number -> class), else by label, or by their numbers where no label is the name of a class.
+    Raises `SegmentsUnknown` where only some are, the image and mask errors of the format, and `NotAnImage` for anything
+    else.
     """
     if is_dicom(content):
         return _read_segmentation(content, geometry, classes, value_map)
@@ -70,11 +72,19 @@ def _read_segmentation(
 
 
 def _segment_classes(segmentation: Segmentation, classes: Mapping[int, str]) -> Mapping[int, int]:
-    numbers = {name.casefold(): value for value, name in classes.items()}
-    labels = {segment: label.casefold() for segment, label in segmentation.names.items()}
-    if all(label in numbers for label in labels.values()):
+    numbers = {_plain_label(name): value for value, name in classes.items()}
+    labels = {segment: _plain_label(label) for segment, label in segmentation.names.items()}
+    unknown = [segmentation.names[segment] for segment, label in labels.items() if label not in numbers]
+    if not unknown:
         return {segment: numbers[label] for segment, label in labels.items()}
+    if len(unknown) < len(labels):
+        # Labels that are classes say that the numbers are the file's own: by them another class would be written.
+        raise SegmentsUnknown(unknown, classes.values())
     return {segment: segment for segment in labels}
+
+
+def _plain_label(name: str) -> str:
+    return name.strip()[:_LABEL_LENGTH].rstrip().casefold()
 
 
 def _refuse_deflated(path: Path) -> None:

@@ -11,7 +11,8 @@ from pydicom.uid import generate_uid
 
 from app.datasets.dicom import list_dicom
 from app.datasets.records import read_full_mask, read_volume_image
-from app.errors import AffineMismatch, SegmentsOverlap
+from app.errors import AffineMismatch, SegmentsOverlap, SegmentsUnknown
+from app.formats.volume_masks import read_volume_mask
 from tests.formats.dicoms import write_series
 
 
@@ -120,6 +121,50 @@ def test_one_file_a_structure_makes_one_mask_with_a_class_each(tmp_path: Path) -
     assert [each.name for each in listing.classes] == ["background", "liver", "spleen"]
     (volume,) = listing.volumes
     assert np.array_equal(read_full_mask(volume, read_volume_image(volume).geometry), _mask())
+
+
+CLASSES = {0: "background", 1: "LV", 2: "Myocardium"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "written"),
+    [
+        (["myocardium ", "LV"], {1: 2, 2: 1}),
+        (["liver", "spleen"], {1: 1, 2: 2}),  # no label is a class: the numbers are
+    ],
+)
+def test_segments_are_classes_by_label_or_else_by_number(
+    tmp_path: Path, labels: list[str], written: dict[int, int]
+) -> None:
+    _write_seg(tmp_path / "labels.dcm", _study(tmp_path / "ct"), _mask(), labels)
+    (volume,) = list_dicom(tmp_path).volumes
+    geometry = read_volume_image(volume).geometry
+    mask = read_volume_mask((tmp_path / "labels.dcm").read_bytes(), geometry, CLASSES)
+    assert {number: set(mask[_mask() == number].tolist()) for number in written} == {
+        number: {value} for number, value in written.items()
+    }
+
+
+def test_segments_of_which_only_some_are_classes_are_refused_until_they_are_mapped(tmp_path: Path) -> None:
+    _write_seg(tmp_path / "labels.dcm", _study(tmp_path / "ct"), _mask(), ["Myocardium", "edema"])
+    (volume,) = list_dicom(tmp_path).volumes
+    geometry = read_volume_image(volume).geometry
+    content = (tmp_path / "labels.dcm").read_bytes()
+    with pytest.raises(SegmentsUnknown, match=r"no class: 'edema'; .*mask_values") as refused:
+        read_volume_mask(content, geometry, CLASSES)
+    assert refused.value.labels == ("edema",)
+    mask = read_volume_mask(content, geometry, CLASSES, {1: 2, 2: 0})
+    assert set(mask[_mask() == 1].tolist()) == {2}
+    assert set(mask[_mask() == 2].tolist()) == {0}
+
+
+def test_a_class_name_that_an_export_had_to_cut_is_known_again(tmp_path: Path) -> None:
+    long = "left ventricular myocardium " * 4
+    _write_seg(tmp_path / "labels.dcm", _study(tmp_path / "ct"), _mask(), [long[:64], "LV"])
+    (volume,) = list_dicom(tmp_path).volumes
+    geometry = read_volume_image(volume).geometry
+    mask = read_volume_mask((tmp_path / "labels.dcm").read_bytes(), geometry, {0: "background", 1: "LV", 2: long})
+    assert set(mask[_mask() == 1].tolist()) == {2}
 
 
 def test_segments_that_overlap_are_refused(tmp_path: Path) -> None:
