@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
 from app.api.deps import Body, Reading, TakesGzip, TheHouse, ThePerson, Writing
@@ -15,6 +13,7 @@ from app.api.masks import (
     LeadTime,
     MaskFormat,
     MaskType,
+    SourcePrediction,
     mask_answer,
     plain_tag,
     read_mask,
@@ -48,7 +47,7 @@ def submit_annotation(
     kind: AnnotationKind,
     lead_time_ms: LeadTime = None,
     purpose: Purpose = Purpose.ANNOTATE,
-    prediction: Annotated[str | None, Query(description="X-Prediction of what was drawn over.")] = None,
+    prediction: SourcePrediction = None,
     if_match: IfMatch = None,
     content_type: MaskType = "application/octet-stream",
 ) -> VersionWire:
@@ -66,7 +65,7 @@ def submit_annotation(
         expected,
         lead_time_ms=lead_time_ms,
         purpose=purpose,
-        prediction_id=None if prediction is None else find_prediction(session, found, prediction).id,
+        prediction_id=None if prediction is None else find_prediction(session, found.volume_id, prediction).id,
         rights=rights_of(person),
     )
     version = slice_annotations.submit_annotation(session, house.blobs, project, found, mask, submission)

@@ -31,6 +31,7 @@ MaskFormat = Annotated[Literal["raw", "png"], Query()]
 MaskType = Annotated[str, Header()]
 IfMatch = Annotated[str | None, Header(description="ETag of the current version, or '\"0\"' when there is none.")]
 LeadTime = Annotated[int | None, Query(ge=0, le=2**31 - 1)]
+SourcePrediction = Annotated[str | None, Query(description="X-Prediction of what was drawn over.")]
 
 
 async def _acting_name(

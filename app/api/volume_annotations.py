@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.api.deps import Body, Reading, TheHouse, ThePerson, Writing
 from app.api.idempotency import CreatingRoute
-from app.api.masks import Annotator, IfMatch, plain_tag, rights_of
+from app.api.masks import Annotator, IfMatch, LeadTime, SourcePrediction, plain_tag, rights_of
 from app.api.schemas import SliceResultWire, VersionWire, VolumeAnnotated
 from app.api.volumes import parse_value_map
 from app.db.models import Project, Volume
@@ -20,6 +20,7 @@ from app.formats.nrrd import write_nrrd
 from app.formats.volume_masks import is_dicom, read_volume_mask
 from app.names import AnnotationKind, Role
 from app.services import volume_annotations, volumes
+from app.services.predictions import find_prediction
 from app.services.volume_annotations import SliceResult, VolumeSubmission
 
 if TYPE_CHECKING:  # numpy loads with the first file that needs it
@@ -102,15 +103,19 @@ def submit_volume_annotation(
     session: Writing,  # opened after the file is read: on SQLite nobody else writes while one is open
     response: Response,
     kind: AnnotationKind,
+    lead_time_ms: LeadTime = None,
+    prediction: SourcePrediction = None,
 ) -> VolumeAnnotated:
     """Submit a NIfTI, an NRRD or a DICOM segmentation that covers several slices; the answer says what became of each.
 
     Written are the slices that are leased to you; of those that `slices` names also your own work that is nobody's
     lease (for managers: any that nobody else holds). A file that is wrong anywhere writes nothing. Pixels in no segment
-    of a DICOM segmentation are background in a full mask, and unlabelled in scribbles.
+    of a DICOM segmentation are background in a full mask, and unlabelled in scribbles. The written slices share
+    the lead time evenly.
     """
     # Whoever judges does so in their own name; a lease outlives the role that it was given to.
     judges = person.covers(Role.REVIEWER) and (person.account_id is None or annotator == person.name)
+    found, _ = _look_up(session, volume)
     asked = VolumeSubmission(
         kind,
         annotator,
@@ -119,8 +124,9 @@ def submit_volume_annotation(
         anywhere=person.covers(Role.MANAGER),
         judges=judges,
         rights=rights_of(person),
+        lead_time_ms=lead_time_ms,
+        prediction_id=None if prediction is None else find_prediction(session, found.id, prediction).id,
     )
-    found, _ = _look_up(session, volume)
     results = volume_annotations.submit_volume(session, house.blobs, found, drawn.planes, asked)
     tag = volume_annotations.tag_of(volume_annotations.visible_versions(session, found, annotator))
     response.headers["ETag"] = f'"{tag}"'

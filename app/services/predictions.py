@@ -82,9 +82,9 @@ def read_uncertainty_body(blobs: BlobStore, prediction: Prediction, slice_: Slic
     return read_plane_body(blobs, pack, slice_.index)
 
 
-def find_prediction(session: Session, slice_: Slice, reference: str) -> Prediction:
-    """The prediction with this id, if it is one of the slice's volume; raises RecordNotFound."""
+def find_prediction(session: Session, volume_id: uuid.UUID, reference: str) -> Prediction:
+    """The prediction with this id, if it is one of this volume; raises RecordNotFound."""
     found = find_row(session, Prediction, "prediction", reference)
-    if found.volume_id != slice_.volume_id:
-        raise RecordNotFound("prediction of this slice", reference)
+    if found.volume_id != volume_id:
+        raise RecordNotFound("prediction", reference)
     return found

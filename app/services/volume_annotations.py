@@ -68,6 +68,8 @@ class VolumeSubmission:
     anywhere: bool = False
     judges: bool = False
     rights: Rights = AS_HANDED
+    lead_time_ms: int | None = None  # of all slices together
+    prediction_id: uuid.UUID | None = None  # the prediction that was drawn over
 
 
 @dataclass(frozen=True)
@@ -139,9 +141,8 @@ def submit_volume(
 
     Others are written only where they were named: in a mask of a whole volume, the background of a slice that nobody
     looked at is no word about it. What does not differ from what the author sees, and is not leased to them, is left as
-    it is. A mask that is wrong
-    anywhere refuses the whole (what `submit_annotation` raises); raises AnnotationStale where the author saw another
-    state, NoSliceWritten where no slice could be.
+    it is. A mask that is wrong anywhere refuses the whole (what `submit_annotation` raises); raises AnnotationStale
+    where the author saw another state, NoSliceWritten where no slice could be.
     """
     seen = visible_versions(session, volume, asked.author)
     if asked.expected_tag != tag_of(seen):
@@ -158,8 +159,14 @@ def submit_volume(
             results.append(SliceResult(index, SliceOutcome.UNCHANGED, base))
             continue
         tag = slice_annotations.NO_VERSION if base is None else str(base.id)
-        as_what = purpose or Purpose.ANNOTATE
-        submission = Submission(asked.kind, asked.author, tag, purpose=as_what, rights=asked.rights)
+        submission = Submission(
+            asked.kind,
+            asked.author,
+            tag,
+            purpose=purpose or Purpose.ANNOTATE,
+            prediction_id=asked.prediction_id,
+            rights=asked.rights,
+        )
         try:
             if purpose is None and not _may_write_unleased(base, asked):
                 raise SliceNotLeased(slice_.id)
@@ -170,7 +177,19 @@ def submit_volume(
             results.append(SliceResult(index, SliceOutcome.WRITTEN, version))
     if all(each.outcome == SliceOutcome.LEFT for each in results):
         raise NoSliceWritten([(each.index, str(each.refusal)) for each in results])
+    _share_lead_time(session, results, asked.lead_time_ms)
     return results
+
+
+def _share_lead_time(session: Session, results: Sequence[SliceResult], lead_time_ms: int | None) -> None:
+    """Divide the time over the slices that were written, to the millisecond: only now it is known which they are."""
+    written = [each.version for each in results if each.outcome == SliceOutcome.WRITTEN and each.version is not None]
+    if lead_time_ms is None or not written:
+        return
+    share, rest = divmod(lead_time_ms, len(written))
+    for place, version in enumerate(written):
+        version.lead_time_ms = share + (place < rest)
+    session.flush()
 
 
 def _held_purposes(

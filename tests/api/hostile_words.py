@@ -150,6 +150,7 @@ QUERIES = (
     *(("GET", "/v1/annotation-versions/{version}/diff", query) for query in ("against=x", "against=%00", "against=")),
     *(("PUT", "/v1/volumes/{volume}/annotation", "kind=full&" + query) for query in (
         "slices=x", "slices=-1", "slices=" + MUCH, "mask_values=x", "mask_values=[]", "mask_values={%221%22:%20999}",
+        "lead_time_ms=-1", "lead_time_ms=2147483648", "lead_time_ms=NaN", "prediction=x", "prediction=%00",
     )),
 )  # fmt: skip
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from app.api.access import RULES
-from app.db.models import Job, Lease, Patient, Project, Volume
+from app.db.models import Job, Lease, Patient, Prediction, Project, Round, Volume
 from app.db.session import Database
 from app.formats.nifti import read_nifti
 from app.formats.nrrd import load_nrrd
@@ -148,6 +148,39 @@ def test_the_zeros_of_a_whole_mask_overwrite_nothing_that_was_not_leased(room: R
     assert (desk.sees(who, 0), desk.sees(who, 1), desk.sees(who, 3)) == (own.id, theirs.id, None)
     again = room.put_volume(who, mask)
     assert [each["outcome"] for each in again.json()["slices"].values()] == ["left", "left", "unchanged", "left"]
+
+
+@on_sqlite
+def test_the_written_slices_share_the_lead_time_and_name_the_prediction(room: Room) -> None:
+    desk = room.desk
+    with unit_of_work(desk.database, SilentBell()) as session:
+        volume = session.scalars(select(Volume)).one()
+        round_ = session.scalars(select(Round)).one()
+        own = Prediction(project_id=desk.project_id, round_id=round_.id, volume_id=volume.id, mask_key="")
+        session.add(own)
+        session.flush()
+        prediction = str(own.id)
+    assert desk.lease("anna", 2) == [0, 1]
+    mask = whole(*((index, drawn(index)) for index in range(3)))
+    for bad, status, code in (
+        ({"lead_time_ms": -1}, 422, "invalid-request"),
+        ({"lead_time_ms": 2**31}, 422, "invalid-request"),
+        ({"prediction": "x"}, 404, "record-not-found"),
+        ({"prediction": str(desk.slices[0])}, 404, "record-not-found"),
+    ):
+        refused = room.put_volume("anna", mask, **bad)
+        assert (refused.status_code, refused.json()["code"]) == (status, code), refused.text
+    answer = room.put_volume("anna", mask, lead_time_ms=5001, prediction=prediction)
+    versions = [each["version"] for each in answer.json()["slices"].values()]
+    assert versions[2] is None, "not leased"
+    assert [(each["lead_time_ms"], each["prediction_id"]) for each in versions[:2]] == [
+        (2501, prediction),
+        (2500, prediction),
+    ]
+    stored = room.ask("anna", "GET", f"/v1/slices/{desk.slices[1]}/annotations").json()["items"]
+    assert [each["lead_time_ms"] for each in stored] == [2500]
+    silent = room.put_volume("anna", whole((0, drawn(9))), slices=[0]).json()["slices"]["0"]["version"]
+    assert (silent["lead_time_ms"], silent["prediction_id"]) == (None, None)
 
 
 @on_sqlite
