@@ -29,7 +29,10 @@ _TYPES = (*_RAW_TYPES, "image/png")
 
 MaskFormat = Annotated[Literal["raw", "png"], Query()]
 MaskType = Annotated[str, Header()]
-IfMatch = Annotated[str | None, Header(description="ETag of the current version, or '\"0\"' when there is none.")]
+IfMatch = Annotated[
+    str | None,
+    Header(description="ETag of the current version, or '\"0\"' when there is none; `*`: any that there is."),
+]
 LeadTime = Annotated[int | None, Query(ge=0, le=2**31 - 1)]
 SourcePrediction = Annotated[str | None, Query(description="X-Prediction of what was drawn over.")]
 
@@ -56,8 +59,13 @@ def rights_of(person: Person) -> Rights:
 
 
 def plain_tag(if_match: str | None) -> str | None:
-    """The tag in an If-Match header, without its quotes."""
-    return None if if_match is None else if_match.strip().strip('"')
+    """The tag in an If-Match header, without its quotes; ANY_VERSION for a bare asterisk, and for nothing else."""
+    if if_match is None:
+        return None
+    tag = if_match.strip()
+    plain = tag.strip('"')
+    # In quotes the asterisk is a tag like any other, and no version has it.
+    return tag if plain == slice_annotations.ANY_VERSION else plain
 
 
 def read_mask(body: bytes, content_type: str, project: Project, slice_: Slice) -> NDArray[np.uint8]:

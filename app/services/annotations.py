@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 NO_VERSION = "0"
 """The version tag of a slice that nobody annotated."""
 
+ANY_VERSION = "*"
+"""What whoever replaces any version that there is expects, in place of a tag."""
+
 _ROW_LIMIT_BYTES = 256 * 1024  # a larger mask goes into a blob
 
 
@@ -63,7 +66,7 @@ def submit_annotation(
     seat = assignments.find_seat(session, project, slice_.id, submission.author, submission.purpose)
     base = _base(session, annotation, slice_, submission.author, blind)
     current = NO_VERSION if base is None else str(base.id)
-    if submission.expected_version != current:
+    if not is_expected(submission.expected_version, current):
         raise AnnotationStale(current)
     # After the tag: who sends once more what was stored before its review learns that it is there.
     again = seat is None and reopens_review(session, base, slice_, submission)
@@ -81,6 +84,11 @@ def submit_annotation(
     facts = {"slice_id": str(slice_.id), "version_id": str(version.id), "author": version.author}
     announce(session, project.id, WebhookEvent.ANNOTATION_SUBMITTED, facts)
     return version
+
+
+def is_expected(expected: str, current: str) -> bool:
+    """Whether a tag is the one that somebody expects; ANY_VERSION is any but NO_VERSION."""
+    return current != NO_VERSION if expected == ANY_VERSION else expected == current
 
 
 def visible_version(session: Session, project: Project, slice_: Slice, person: str) -> AnnotationVersion | None:

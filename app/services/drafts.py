@@ -13,7 +13,7 @@ from app.db.session import database_now
 from app.errors import DraftPreconditionMissing, DraftStale
 from app.names import AnnotationKind
 from app.services import leases
-from app.services.annotations import NO_VERSION, check_mask
+from app.services.annotations import NO_VERSION, check_mask, is_expected
 from app.services.lease_queue import Clocks
 from app.storage.masks import encode_mask
 
@@ -84,5 +84,5 @@ def check_draft_tag(draft: Draft | None, expected: str | None) -> None:
     current = NO_VERSION if draft is None else str(draft.tag)
     if expected is None and draft is not None:
         raise DraftPreconditionMissing
-    if (expected or NO_VERSION) != current:
+    if not is_expected(expected or NO_VERSION, current):
         raise DraftStale(current)

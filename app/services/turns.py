@@ -43,7 +43,7 @@ class Submission:
 
     kind: AnnotationKind
     author: str
-    expected_version: str  # tag of the current version, or NO_VERSION
+    expected_version: str  # tag of the current version, NO_VERSION or ANY_VERSION
     source: str = "annotator"
     lead_time_ms: int | None = None
     purpose: Purpose = Purpose.ANNOTATE

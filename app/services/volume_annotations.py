@@ -145,7 +145,7 @@ def submit_volume(
     where the author saw another state, NoSliceWritten where no slice could be.
     """
     seen = visible_versions(session, volume, asked.author)
-    if asked.expected_tag != tag_of(seen):
+    if not slice_annotations.is_expected(asked.expected_tag, tag_of(seen)):
         raise AnnotationStale(tag_of(seen))
     slices = {each.index: each for each in list_slices(session, volume)}
     project = session.get_one(Project, volume.project_id)

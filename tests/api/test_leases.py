@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from app.formats.nifti import read_nifti, write_nifti
 from tests.api.conftest import Service, on_sqlite
-from tests.services.desk import Desk, drawn
+from tests.services.desk import SIDE, Desk, drawn
 
 pytestmark = on_sqlite  # tests/services/test_leases.py asks both engines
 
@@ -110,3 +112,33 @@ def test_readers_without_accounts_are_kept_blind_too(service: Service, tmp_path:
     path = f"/v1/slices/{desk.slices[3]}/annotations"
     answer = send(service, "POST", path, 1, tag="0", annotator="anna")
     assert (answer.status_code, answer.json()["code"]) == (409, "slice-not-proposed")
+
+
+def test_a_bare_asterisk_matches_any_version_that_there_is(service: Service, desk: Desk) -> None:
+    slice_ = f"/v1/slices/{desk.slices[0]}"
+    volume = f"/v1/volumes/{service.client.get(slice_)['volume_id']}/annotation"
+
+    def ask(method: str, path: str, if_match: str, content: bytes = b"", **params: Any) -> Any:
+        answer = service.http.request(
+            method, path, params={"kind": "full"} | params, content=content, headers={"If-Match": if_match}
+        )
+        return answer.status_code if answer.is_success else (answer.status_code, answer.json()["code"])
+
+    stale, drawing = (412, "annotation-stale"), drawn(1).tobytes()
+    stack = service.http.get(volume)
+    whole = write_nifti(np.ones((len(desk.slices), SIDE, SIDE), np.uint8), read_nifti(stack.content).geometry)
+    for tag in ("*", '"*"'):
+        assert ask("POST", f"{slice_}/annotations", tag, drawing) == stale
+        assert ask("PUT", volume, tag, whole, slices=0) == stale
+        assert ask("PUT", f"{slice_}/draft", tag, drawing) == (412, "draft-stale")
+    assert ask("POST", f"{slice_}/annotations", '"0"', drawing) == 201
+    assert ask("PUT", f"{slice_}/draft", '"0"', drawing) == 200
+    version = service.client.get(f"{slice_}/annotations")["items"][0]["id"]
+    for tag, told in (('"*"', stale), ("*", None)):
+        assert ask("POST", f"{slice_}/annotations", tag, drawing) == (told or 201)
+        assert ask("POST", f"/v1/annotation-versions/{version}/restore", tag) == (told or 201)
+        assert ask("PUT", volume, tag, whole, slices=0) == (told or 200)
+    ask("PUT", f"{slice_}/draft", '"0"', drawing)
+    for method, done in (("PUT", 200), ("DELETE", 204)):
+        assert ask(method, f"{slice_}/draft", '"*"', drawing) == (412, "draft-stale")
+        assert ask(method, f"{slice_}/draft", "*", drawing) == done
