@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
 
 from app.api.deps import Body, Reading, TakesGzip, TheHouse, Writing
 from app.api.leases import lease_clocks
@@ -10,11 +12,16 @@ from app.api.masks import Annotator, IfMatch, LeadTime, MaskFormat, MaskType, ma
 from app.api.schemas import DraftWire
 from app.db.models import Project
 from app.names import AnnotationKind
-from app.services import annotations as slice_annotations
 from app.services import drafts, volumes
 from app.services.drafts import Sketch
 
 router = APIRouter(prefix="/v1", tags=["annotations"])
+
+_TAG = r"^(0|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"
+BaseVersion = Annotated[
+    str | None,
+    Query(pattern=_TAG, description="Tag of the annotation that it is drawn over; else as at the draft's first save."),
+]
 
 
 @router.put("/slices/{slice_}/draft")
@@ -27,6 +34,7 @@ def save_draft(
     response: Response,
     kind: AnnotationKind,
     lead_time_ms: LeadTime = None,
+    base_version: BaseVersion = None,
     if_match: IfMatch = None,
     content_type: MaskType = "application/octet-stream",
 ) -> DraftWire:
@@ -37,8 +45,7 @@ def save_draft(
     found = volumes.find_slice(session, slice_)
     project = session.get_one(Project, found.project_id)
     mask = read_mask(body, content_type, project, found)
-    base = slice_annotations.visible_version(session, project, found, annotator)
-    sketch = Sketch(kind, annotator, slice_annotations.NO_VERSION if base is None else str(base.id), lead_time_ms)
+    sketch = Sketch(kind, annotator, base_version, lead_time_ms)
     draft, held = drafts.save_draft(session, project, found, mask, sketch, plain_tag(if_match), lease_clocks(house))
     response.headers["ETag"] = f'"{draft.tag}"'
     return DraftWire(

@@ -13,7 +13,7 @@ from app.db.session import database_now
 from app.errors import DraftPreconditionMissing, DraftStale
 from app.names import AnnotationKind
 from app.services import leases
-from app.services.annotations import NO_VERSION, check_mask, is_expected
+from app.services.annotations import NO_VERSION, check_mask, is_expected, visible_version
 from app.services.lease_queue import Clocks
 from app.storage.masks import encode_mask
 
@@ -28,7 +28,7 @@ class Sketch:
 
     kind: AnnotationKind
     author: str
-    base_version: str  # tag of the annotation that it is drawn over
+    base_version: str | None = None  # tag of the annotation that it is drawn over; None: as before
     lead_time_ms: int | None = None
 
 
@@ -44,6 +44,8 @@ def save_draft(
     """The saved draft (mask (H, W) uint8, unfinished or empty), and whether the slice still is its author's.
 
     A draft is an edit: it moves the idle clock of the lease. Where the lease is lost the draft is kept all the same.
+    What it was drawn over stays as first said (unsaid: what its author saw then), so that submitting it over somebody
+    else's later version is refused.
     Raises DraftPreconditionMissing and DraftStale when there is a draft other than the `expected` one.
     """
     check_mask(project, mask, sketch.kind, unfinished=True)
@@ -52,11 +54,15 @@ def save_draft(
     draft = find_draft(session, slice_, sketch.author, lock=True)
     check_draft_tag(draft, expected)
     if draft is None:
-        draft = Draft(slice_id=slice_.id, author=sketch.author)
+        base = visible_version(session, project, slice_, sketch.author)
+        draft = Draft(
+            slice_id=slice_.id, author=sketch.author, base_version=NO_VERSION if base is None else str(base.id)
+        )
         session.add(draft)
     draft.tag = new_id()
     draft.kind = sketch.kind
-    draft.base_version = sketch.base_version
+    if sketch.base_version is not None:
+        draft.base_version = sketch.base_version
     draft.lead_time_ms = sketch.lead_time_ms
     draft.mask = encode_mask(mask)
     draft.updated_at = database_now(session)

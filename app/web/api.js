@@ -138,8 +138,8 @@ export async function readAnnotation(slice) {
 }
 
 /** Keep an unfinished gzipped mask at the service; `tag` is of the draft that it follows on. */
-export async function saveDraft(slice, bytes, { kind, annotator, tag, leadTimeMs }) {
-  const query = new URLSearchParams({ kind, annotator, lead_time_ms: String(Math.round(leadTimeMs)) });
+export async function saveDraft(slice, bytes, { kind, annotator, tag, version, leadTimeMs }) {
+  const query = new URLSearchParams({ kind, annotator, base_version: version, lead_time_ms: String(Math.round(leadTimeMs)) });
   const headers = { ...BYTES, "If-Match": `"${tag}"` };
   return (await send(`/v1/slices/${slice}/draft?${query}`, { method: "PUT", headers, body: bytes })).json();
 }

@@ -142,3 +142,20 @@ def test_a_bare_asterisk_matches_any_version_that_there_is(service: Service, des
     for method, done in (("PUT", 200), ("DELETE", 204)):
         assert ask(method, f"{slice_}/draft", '"*"', drawing) == (412, "draft-stale")
         assert ask(method, f"{slice_}/draft", "*", drawing) == done
+
+
+def test_a_draft_remembers_what_it_was_drawn_over(service: Service, desk: Desk) -> None:
+    slice_ = lease(service)["slice"]["id"]
+    path, submit = f"/v1/slices/{slice_}/draft", f"/v1/slices/{slice_}/annotations"
+    tag = send(service, "PUT", path, 1, annotator="anna").json()["tag"]
+    service.client.post(f"/v1/leases/{desk.find_lease('anna', 0).id}/takeover", {"annotator": "mary", "force": True})
+    newest = send(service, "POST", submit, 2, tag="0", annotator="mary").json()["id"]
+    later = send(service, "PUT", path, 1, 3, tag=tag, annotator="anna").json()
+    assert later["base_version"] == "0", "mary's version was not there when the draft was begun"
+    base = service.http.get(path, params={"annotator": "anna"}).headers["x-base-version"]
+    late = send(service, "POST", submit, 1, 3, tag=base, annotator="anna")
+    assert (late.status_code, late.headers["etag"]) == (412, f'"{newest}"')
+    seen = send(service, "PUT", path, 1, 3, tag=later["tag"], annotator="anna", base_version=newest).json()
+    assert seen["base_version"] == newest
+    assert send(service, "PUT", path, 1, tag=seen["tag"], annotator="anna", base_version="'").status_code == 422
+    assert send(service, "POST", submit, 1, 3, tag=newest, annotator="anna").status_code == 201

@@ -22,7 +22,7 @@ from app.services import members, people
 from app.services.jobs import queue_job
 from tests.api.conftest import on_sqlite
 from tests.api.room import Room, open_room, whole
-from tests.services.desk import drawn
+from tests.services.desk import SIDE, drawn
 
 
 @pytest.fixture

@@ -223,6 +223,36 @@ def test_a_draft_follows_its_author_to_another_browser(browser: Browser, page: P
     assert site.client._http.get(f"/v1/slices/{slice_['id']}/draft").status_code == 204
 
 
+def test_a_draft_from_before_somebody_s_version_is_kept_until_its_author_chooses(page: Page, site: Site) -> None:
+    slug, slice_ = site.make_slice()
+    open_slice(page, slug, slice_["id"])
+    x, y = middle(page)
+    drawn = draw(page, [(x, y), (x + 60, y)])
+    expect(page.locator("#kept")).to_have_text("Draft saved")
+    path, mask = f"/v1/slices/{slice_['id']}", np.zeros(slice_["shape"], np.uint8)
+    site.client._http.post(
+        f"{path}/annotations",
+        params={"kind": "scribble", "annotator": "mary"},
+        content=mask.tobytes(),
+        headers={"If-Match": '"0"'},
+    ).raise_for_status()
+    before = site.client._http.get(f"{path}/draft")
+    assert before.headers["x-base-version"] == "0"
+    open_slice(page, slug, slice_["id"])
+    expect(page.locator("#message")).to_contain_text("You have a draft of this slice from before")
+    more = draw(page, [(x, y + 60), (x + 60, y + 60)])
+    page.keyboard.press("Control+Enter")
+    page.wait_for_timeout(2500)  # longer than drafts wait to be saved
+    assert site.client._http.get(f"{path}/draft").headers["etag"] == before.headers["etag"]
+    page.get_by_role("button", name="Take my draft").click()
+    expect(page.locator("#kept")).to_have_text("Draft saved")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#kept")).to_have_text("Submitted.")
+    stored = labelled_pixels(stored_mask(site.client, slice_))
+    assert stored >= drawn
+    assert not stored & more
+
+
 def test_a_slice_is_skipped_with_a_reason_and_does_not_come_again(page: Page, site: Site, proposed: str) -> None:
     page.goto(f"/annotate.html?project={proposed}")
     expect(page.locator("#skip-slice")).to_be_enabled()

@@ -50,7 +50,7 @@ export class Autosave {
     try {
       const bytes = await gzip(work.mask.pixels);
       const { tag } = await saveDraft(work.slice.id, bytes, {
-        kind: this.kind, annotator: annotatorName(), tag: work.draftTag, leadTimeMs: work.leadTimeMs,
+        kind: this.kind, annotator: annotatorName(), tag: work.draftTag, version: work.version, leadTimeMs: work.leadTimeMs,
       });
       work.draftTag = tag;
       work.savedChanges = steps;

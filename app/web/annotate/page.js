@@ -113,10 +113,12 @@ export class Page {
       cover(null);
       this.desk.locked = false;
       this.desk.open(work);
-      this.autosave.open(mine ? work : null);
-      if (mine && work.changes > 0) this.autosave.note(); // what this browser kept while the service was away
+      // Until the person has said what becomes of a draft from before, nothing is saved in its place.
+      this.autosave.open(mine && work.outdated === null ? work : null);
+      if (work.changes > 0) this.autosave.note(); // what this browser kept while the service was away
       byId("skip-slice").disabled = this.fixes || this.holding.inHand?.slice.id !== slice.id;
       if (work.otherDraft !== null) this.offerOther(work);
+      if (work.outdated !== null) this.offerOutdated(work);
       if (!mine) this.lock(slice.id, strings.otherTab);
       if (work.restored) byId("kept").textContent = strings.restored;
       await Promise.all([this.showRound(work), this.showReviews(work)]);
@@ -151,15 +153,17 @@ export class Page {
   async submit() {
     const { work } = this.desk;
     if (work === null || this.desk.readOnly || this.moving) return;
+    if (work.outdated !== null) return this.offerOutdated(work); // submitting would end that draft unseen
     this.desk.drawn();
     const kind = this.kindOf(work);
     if (kind === null) return;
     tell(null);
     this.moving = true;
-    const { slice, version, mask, leadTimeMs } = work;
+    const { slice, version, mask, leadTimeMs, draftTag } = work;
     const project = this.project.slug;
     this.sender.keep({
-      project, slice: slice.id, version, kind, purpose: this.purpose, annotator: annotatorName(), leadTimeMs, pixels: mask.pixels,
+      project, slice: slice.id, version, kind, purpose: this.purpose, annotator: annotatorName(), leadTimeMs,
+      draftTag, pixels: mask.pixels,
     });
     // A draft that is on its way arrives first: the submission ends it.
     const sent = this.autosave.stop().then(() => this.sender.flush());
@@ -197,7 +201,7 @@ export class Page {
   refused(record, problem) {
     const stale = problem.status === 412;
     const version = stale ? (problem.etag ?? record.version) : record.version;
-    keepDraft(record.slice, version, record.pixels, { leadTimeMs: record.leadTimeMs });
+    keepDraft(record.slice, version, record.pixels, { leadTimeMs: record.leadTimeMs, tag: record.draftTag });
     const reopen = async () => {
       tell(null);
       await this.open(await get(`/v1/slices/${record.slice}`));
@@ -255,6 +259,21 @@ export class Page {
       await this.open(await get(`/v1/slices/${work.slice.id}`));
     };
     tell(strings.draftElsewhere, { kind: "error", buttons: [[strings.goOnWithMine, mine], [strings.takeOther, theirs]] });
+  }
+
+  /** Somebody's version came after the person's draft, and they have seen neither beside the other. */
+  offerOutdated(work) {
+    const decide = (take) => () => {
+      tell(null);
+      if (this.desk.work !== work) return;
+      const { pixels, tag } = work.outdated;
+      work.draftTag = tag;
+      work.outdated = null;
+      this.autosave.open(work);
+      if (take) this.desk.replace(pixels);
+      else this.autosave.note(0);
+    };
+    tell(strings.outdatedDraft, { kind: "error", buttons: [[strings.takeDraft, decide(true)], [strings.leaveDraft, decide(false)]] });
   }
 
   offerOther(work) {

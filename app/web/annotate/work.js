@@ -24,6 +24,7 @@ export class Work {
     this.touchedAt = performance.now();
     this.draftTag = "0"; // of the draft at the service
     this.otherDraft = null; // pixels of a draft from another browser that this one's was preferred to
+    this.outdated = null; // {pixels, tag} of a draft that was drawn over an earlier version: it waits for the person's word
     this.changes = 0; // counted, so that a draft knows what it holds
     this.savedChanges = 0; // so many of them are in the draft at the service
     this.begun = false; // something was drawn that is not submitted
@@ -39,10 +40,12 @@ export class Work {
     ]);
     const version = stored?.version ?? slice.annotation;
     const kept = findDraft(slice.id, version, slice.shape[0] * slice.shape[1]);
-    const [draft, other] = chooseDraft(kept, saved?.base === version ? saved : null);
+    const follows = saved === null || saved.base === version || saved.tag === kept?.tag;
+    const [draft, other] = chooseDraft(kept, follows ? saved : null);
     const work = new Work(slice, context, plane, new Mask(...slice.shape, draft?.pixels ?? stored?.pixels ?? null));
     work.version = version;
-    work.draftTag = saved?.tag ?? "0";
+    if (follows) work.draftTag = saved?.tag ?? "0";
+    else work.outdated = saved;
     work.otherDraft = other;
     if (draft === kept && kept?.unsaved) work.changes = 1;
     if (draft !== null) {
