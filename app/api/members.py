@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from app.api.deps import Reading, Writing
 from app.api.paging import Paged, page_of
 from app.api.schemas import Asked, Page, Wire
+from app.db.audit import note_detail
 from app.names import Role
 from app.services import members, people, projects
 
@@ -46,6 +47,7 @@ def set_member(project: str, account: str, asked: MemberAsked, session: Writing)
     found = projects.find_project(session, project)
     who = people.find_account(session, account)
     members.set_member(session, found, who.id, asked.role)
+    note_detail(f"role {asked.role}")
     return MemberWire(account_id=who.id, name=who.name, role=asked.role)
 
 

@@ -16,6 +16,8 @@ from sqlalchemy.orm import Session
 
 from app.db.models import AuditEvent
 
+_OBJECT_LENGTH = 200
+
 
 @dataclass
 class Trace:
@@ -64,6 +66,13 @@ def note_outcome(outcome: str) -> None:
         trace.object = outcome
 
 
+def note_detail(detail: str) -> None:
+    """What the request at hand gave to the object that its path names; never anything about a person or a patient."""
+    trace = _trace.get()
+    if trace is not None:
+        trace.object = f"{trace.object[: _OBJECT_LENGTH - len(detail) - 1]} {detail}"
+
+
 def write_trace(session: Session) -> None:
     """Add the audit row of the request at hand, if there is one, to the transaction."""
     trace = _trace.get()
@@ -74,7 +83,7 @@ def write_trace(session: Session) -> None:
                 account_id=trace.account_id,
                 action=trace.action[:200],
                 project_id=trace.project_id,
-                object=trace.object[:200],
+                object=trace.object[:_OBJECT_LENGTH],
                 request_id=trace.request_id,
                 address=trace.address[:64],
             )

@@ -230,6 +230,7 @@ def test_a_decision_is_signed_by_who_takes_it(ward: Ward) -> None:
 def test_members_come_and_go_and_an_owner_stays(ward: Ward) -> None:
     path = "/v1/projects/hearts/members"
     assert ward.ask("owner", "PUT", f"{path}/outsider", json={"role": "viewer"}).status_code == 200
+    assert ward.audit_rows()[-1].object == "project hearts account outsider role viewer"
     assert ward.ask("outsider", "GET", "/v1/projects/hearts").status_code == 200
     assert _code(ward.ask("owner", "DELETE", f"{path}/owner")) == "last-owner"
     assert _code(ward.ask("owner", "PUT", f"{path}/owner", json={"role": "viewer"})) == "last-owner"
