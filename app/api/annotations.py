@@ -67,6 +67,7 @@ def submit_annotation(
         purpose=purpose,
         prediction_id=None if prediction is None else find_prediction(session, found.volume_id, prediction).id,
         rights=rights_of(person),
+        entered_by=person.entering_for(annotator),
     )
     version = slice_annotations.submit_annotation(session, house.blobs, project, found, mask, submission)
     response.headers["ETag"] = f'"{version.id}"'

@@ -70,6 +70,8 @@ def restore_version(
     if expected is None:
         raise AnnotationPreconditionMissing
     found = slice_annotations.find_visible_version(session, version, annotator)
-    restored = history.restore_version(session, house.blobs, found, annotator, expected, rights_of(person))
+    entered_by = person.entering_for(annotator)
+    rights = rights_of(person)
+    restored = history.restore_version(session, house.blobs, found, annotator, expected, rights, entered_by)
     response.headers["ETag"] = f'"{restored.id}"'
     return VersionWire.model_validate(restored)

@@ -9,7 +9,7 @@ from app.api.idempotency import CreatingRoute
 from app.api.schemas import LeaseAsked, LeaseWire, Page, SkipAsked, TakeoverAsked
 from app.api.wires import lease_wires
 from app.names import Purpose, Role
-from app.services import leases, projects
+from app.services import leases, members, projects
 from app.services.lease_queue import Clocks
 
 router = APIRouter(prefix="/v1", tags=["leases"], route_class=CreatingRoute)
@@ -22,7 +22,7 @@ def lease_slices(
     """The next slices for an annotator, in pick order; 204 when nothing is left and nothing more is coming."""
     wish = asked or LeaseAsked()
     if wish.purpose == Purpose.ANNOTATE:
-        holder = person.acting_as(wish.annotator)
+        holder = members.acting_as(session, person, wish.annotator)
     else:
         person.require(Role.REVIEWER)
         holder = person.signing_as(wish.annotator)
@@ -61,7 +61,8 @@ def take_over_lease(
 ) -> LeaseWire:
     """For managers: hold what somebody else held; their draft stays theirs."""
     found = leases.find_lease(session, lease)
-    taken = leases.take_over(session, found, person.acting_as(asked.annotator), lease_clocks(house), force=asked.force)
+    holder = members.acting_as(session, person, asked.annotator)
+    taken = leases.take_over(session, found, holder, lease_clocks(house), force=asked.force)
     return lease_wires(session, [taken])[0]
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from fastapi import Depends, Header, Query, Response
+from fastapi import Depends, Header, Query, Request, Response
 from pydantic import AfterValidator
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
-from app.api.deps import ThePerson
+from app.api.deps import House, TheHouse, ThePerson
 from app.api.schemas import plain_text
 from app.api.volumes import gzip_answer
 from app.db.models import Project, Slice
 from app.errors import EmptyBody, MaskTypeRefused
 from app.names import Role
 from app.services import annotations as slice_annotations
+from app.services import members
 from app.services.people import Person
 from app.services.turns import Rights
 from app.storage.masks import decode_mask, mask_from_png, mask_to_png
@@ -39,13 +41,24 @@ SourcePrediction = Annotated[str | None, Query(description="X-Prediction of what
 
 async def _acting_name(
     person: ThePerson,
+    house: TheHouse,
+    request: Request,
     annotator: Annotated[
         str | None,
         AfterValidator(plain_text),
         Query(min_length=1, max_length=200, description="For managers: in whose name; else one's own."),
     ] = None,
 ) -> str:
-    return person.acting_as(annotator)
+    acting = person.acting_as(annotator)
+    # What a member who has left drew can still be read and discarded.
+    if person.entering_for(acting) is not None and request.method in {"POST", "PUT"}:
+        await run_in_threadpool(_check_name, house, person, acting)
+    return acting
+
+
+def _check_name(house: House, person: Person, name: str) -> None:
+    with house.database.reading() as session:
+        members.acting_as(session, person, name)
 
 
 Annotator = Annotated[str, Depends(_acting_name)]

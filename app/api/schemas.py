@@ -269,6 +269,7 @@ class VersionWire(Wire):
     parent_id: uuid.UUID | None
     kind: AnnotationKind
     author: str
+    entered_by: str | None = Field(description="Who sent it in the author's name; null: the author.")
     source: str
     purpose: Purpose
     origin_id: uuid.UUID | None = Field(description="The version that this one repeats: restored, or chosen.")

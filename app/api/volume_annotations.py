@@ -124,6 +124,7 @@ def submit_volume_annotation(
         anywhere=person.covers(Role.MANAGER),
         judges=judges,
         rights=rights_of(person),
+        entered_by=person.entering_for(annotator),
         lead_time_ms=lead_time_ms,
         prediction_id=None if prediction is None else find_prediction(session, found.id, prediction).id,
     )

@@ -249,6 +249,7 @@ class AnnotationVersion(Base):
     parent_id: Mapped[uuid.UUID | None]
     kind: Mapped[str] = mapped_column(String(16))
     author: Mapped[str] = mapped_column(String(200))
+    entered_by: Mapped[str | None] = mapped_column(String(200))  # who sent it in the author's name
     source: Mapped[str] = mapped_column(String(32))  # "annotator", "oracle", "restored" or "chosen"
     purpose: Mapped[str] = mapped_column(String(16), default=Purpose.ANNOTATE)
     origin_id: Mapped[uuid.UUID | None]  # the version that this one repeats: restored, or chosen by an adjudicator

@@ -293,6 +293,9 @@ from app.errors.people import (
     NameTaken as NameTaken,
 )
 from app.errors.people import (
+    NotAnAnnotator as NotAnAnnotator,
+)
+from app.errors.people import (
     NotInAnothersName as NotInAnothersName,
 )
 from app.errors.people import (

@@ -64,6 +64,16 @@ class NotInAnothersName(Forbidden):
         super().__init__(f"Only a manager of the project may act in the name of {name[:100]!r}.")
 
 
+class NotAnAnnotator(InvalidInput):
+    """Work was to be entered in a name that no annotator of the project has."""
+
+    code = "not-an-annotator"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"No member of the project with the role of an annotator is called {name[:100]!r}.")
+
+
 class SignedByAnother(Forbidden):
     """A decision was to be signed with another name than that of the account that takes it."""
 

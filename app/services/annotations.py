@@ -253,6 +253,7 @@ def _append_version(
         parent_id=None if base is None else base.id,
         kind=submission.kind,
         author=submission.author,
+        entered_by=submission.entered_by,
         source=submission.source,
         purpose=submission.purpose,
         origin_id=submission.origin_id,

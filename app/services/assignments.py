@@ -212,13 +212,18 @@ def latest_readings(session: Session, slice_id: uuid.UUID) -> list[AnnotationVer
     return list({version.author: version for version in versions}.values())
 
 
+def is_work_of(person: str) -> ColumnElement[bool]:
+    """Whether this person drew the version of a query's row, or entered it in its author's name."""
+    return or_(AnnotationVersion.author == person, AnnotationVersion.entered_by == person)
+
+
 def has_drawn(
     session: Session, annotation: Annotation, person: str, purposes: Collection[Purpose] = tuple(Purpose)
 ) -> bool:
     """Whether this person drew any version of an annotation, as one of these."""
     drawn = select(AnnotationVersion.id).where(
         AnnotationVersion.annotation_id == annotation.id,
-        AnnotationVersion.author == person,
+        is_work_of(person),
         AnnotationVersion.purpose.in_(purposes),
     )
     return session.scalar(drawn.limit(1)) is not None

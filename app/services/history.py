@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
@@ -50,12 +50,20 @@ def restore_version(
     author: str,
     expected_version: str,
     rights: Rights = AS_HANDED,
+    entered_by: str | None = None,
 ) -> AnnotationVersion:
     """A new version with the mask of an old one; raises what a submission raises."""
     slice_, project = slice_of(session, version)
-    submission = Submission(AnnotationKind(version.kind), author, expected_version, source="restored", rights=rights)
-    mask = version_mask(session, blobs, slice_, version)
-    return submit_annotation(session, blobs, project, slice_, mask, replace(submission, origin_id=version.id))
+    submission = Submission(
+        AnnotationKind(version.kind),
+        author,
+        expected_version,
+        source="restored",
+        entered_by=entered_by,
+        origin_id=version.id,
+        rights=rights,
+    )
+    return submit_annotation(session, blobs, project, slice_, version_mask(session, blobs, slice_, version), submission)
 
 
 def slice_of(session: Session, version: AnnotationVersion) -> tuple[Slice, Project]:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from app.db.models import Annotation, AnnotationVersion, Assignment, Lease, Project
 from app.errors import LeaseLimit, OwnWork
 from app.names import LeaseState, Purpose
+from app.services.assignments import is_work_of
 
 HELD_AT_MOST = 8  # live leases of one person in one project
 _LEAD_TIMES = 50  # of so many newest versions the median is taken
@@ -151,7 +152,7 @@ def _fit_for(
     own = exists().where(
         Annotation.slice_id == Assignment.slice_id,
         AnnotationVersion.annotation_id == Annotation.id,
-        AnnotationVersion.author == holder,
+        is_work_of(holder),
         AnnotationVersion.purpose.in_(_barred(project, purpose)),
     )
     return [*fit, ~own]
@@ -170,7 +171,7 @@ def refuse_unfit(session: Session, lease: Lease, person: str, now: datetime) -> 
 
     Raises OwnWork and LeaseLimit.
 
-    Read without a lock on the slice: a submission at the very same moment is refused by `find_seat` or `_check_turn`.
+    Read without a lock on the slice: a submission at the very same moment is refused by `find_seat` or `check_turn`.
     """
     project = session.get_one(Project, lease.project_id)
     live = live_leases(session, project, person, now)
@@ -179,7 +180,7 @@ def refuse_unfit(session: Session, lease: Lease, person: str, now: datetime) -> 
     drawn = exists().where(
         Annotation.slice_id == lease.slice_id,
         AnnotationVersion.annotation_id == Annotation.id,
-        AnnotationVersion.author == person,
+        is_work_of(person),
         AnnotationVersion.purpose.in_(_barred(project, Purpose(lease.purpose))),
     )
     if any(each.slice_id == lease.slice_id and each.id != lease.id for each in live) or session.scalar(select(drawn)):

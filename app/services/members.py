@@ -29,7 +29,7 @@ from app.db.models import (
     Webhook,
     WebhookDelivery,
 )
-from app.errors import LastOwner, ProjectNotFound, RecordNotFound
+from app.errors import LastOwner, NotAnAnnotator, ProjectNotFound, RecordNotFound
 from app.names import Role
 from app.services.paging import ALL, Listed, Span, list_rows
 from app.services.people import Person
@@ -95,11 +95,27 @@ def refuse_as_unknown(parameter: str, reference: str) -> ProjectNotFound | Recor
 def in_project(session: Session, person: Person, project_id: uuid.UUID) -> Person:
     """The person with their role in this project (None: they may not know of it)."""
     if person.administrator:
-        return replace(person, role=Role.OWNER)
+        return replace(person, role=Role.OWNER, project_id=project_id)
     role = session.scalar(
         select(Membership.role).where(Membership.project_id == project_id, Membership.account_id == person.account_id)
     )
-    return replace(person, role=None if role is None else Role(role))
+    return replace(person, role=None if role is None else Role(role), project_id=project_id)
+
+
+def acting_as(session: Session, person: Person, name: str | None) -> str:
+    """The name that is signed with (`Person.acting_as`); with accounts, another's is an annotator's of the project.
+
+    Under a name that nobody has, one person could be two readers. Raises NotInAnothersName and NotAnAnnotator.
+    """
+    acting = person.acting_as(name)
+    if person.entering_for(acting) is not None:
+        query = select(Membership.role).join(Account, Account.id == Membership.account_id)
+        role = session.scalar(
+            query.where(Membership.project_id == person.project_id, Account.name == acting, ~Account.disabled)
+        )
+        if role is None or not Role(role).covers(Role.ANNOTATOR):
+            raise NotAnAnnotator(acting)
+    return acting
 
 
 def holds_lease(session: Session, person: Person, reference: str) -> bool:

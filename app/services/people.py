@@ -49,7 +49,7 @@ _hashing = threading.Semaphore(2)
 class Person:
     """Who asks, and what they may do in the project that the request is about.
 
-    `role` is None where the request is about no project; `account_id` is None for the local user.
+    `role` and `project_id` are None where the request is about no project; `account_id` is None for the local user.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Person:
     administrator: bool
     scope: Scope
     role: Role | None = None
+    project_id: uuid.UUID | None = None
 
     def covers(self, needed: Role) -> bool:
         """True when the person's role in this project reaches."""
@@ -80,6 +81,10 @@ class Person:
         if not self.covers(Role.MANAGER):
             raise NotInAnothersName(name)
         return name
+
+    def entering_for(self, author: str) -> str | None:
+        """Who enters what this author drew; None: the author, or somebody at a service without accounts."""
+        return self.name if self.account_id is not None and author != self.name else None
 
 
 LOCAL = Person("local", None, administrator=True, scope=Scope.ADMIN, role=Role.OWNER)

@@ -47,6 +47,7 @@ class Submission:
     source: str = "annotator"
     lead_time_ms: int | None = None
     purpose: Purpose = Purpose.ANNOTATE
+    entered_by: str | None = None  # who sends it in the author's name
     origin_id: uuid.UUID | None = None  # the version that is repeated
     prediction_id: uuid.UUID | None = None  # the prediction that was drawn over
     rights: Rights = AS_HANDED

@@ -68,6 +68,7 @@ class VolumeSubmission:
     anywhere: bool = False
     judges: bool = False
     rights: Rights = AS_HANDED
+    entered_by: str | None = None
     lead_time_ms: int | None = None  # of all slices together
     prediction_id: uuid.UUID | None = None  # the prediction that was drawn over
 
@@ -166,6 +167,7 @@ def submit_volume(
             purpose=purpose or Purpose.ANNOTATE,
             prediction_id=asked.prediction_id,
             rights=asked.rights,
+            entered_by=asked.entered_by,
         )
         try:
             if purpose is None and not _may_write_unleased(base, asked):

@@ -212,8 +212,16 @@ def test_a_key_belongs_to_the_account_whichever_token_it_comes_with(ward: Ward) 
 def test_only_a_manager_acts_in_anothers_name(ward: Ward) -> None:
     path = "/v1/projects/hearts/leases"
     assert _code(ward.ask("annotator", "POST", path, json={"annotator": "anna"})) == "not-in-anothers-name"
-    for who, body in (("annotator", {}), ("annotator", {"annotator": "annotator"}), ("manager", {"annotator": "anna"})):
+    for who, body in (
+        ("annotator", {}),
+        ("annotator", {"annotator": "annotator"}),
+        ("manager", {"annotator": "annotator"}),
+    ):
         assert ward.ask(who, "POST", path, json=body).status_code == 204, who
+    assert ward.ask("admin", "PATCH", "/v1/users/reviewer", json={"disabled": True}).status_code == 200
+    for nobody in ("ghost", "viewer", "outsider", "reviewer"):
+        refused = ward.ask("manager", "POST", path, json={"annotator": nobody})
+        assert (refused.status_code, _code(refused)) == (422, "not-an-annotator"), nobody
 
 
 @on_sqlite

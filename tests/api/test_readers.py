@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -232,3 +233,37 @@ def test_a_lease_for_review_is_of_no_use_to_who_is_no_reviewer_any_more(reviewed
     answer = reviewed.put_volume("rita", whole((0, drawn(2))))
     assert (answer.status_code, answer.json()["code"]) == (409, "no-slice-written"), answer.text
     assert reviewed.ask("anna", "GET", f"/v1/slices/{desk.slices[0]}/reviews").json()["items"] == []
+
+
+def test_work_is_entered_in_no_name_that_nobody_has(reviewed: Room) -> None:
+    slice_, ghost = f"/v1/slices/{reviewed.desk.slices[0]}", {"kind": "full", "annotator": "ghost"}
+    sent: dict[str, Any] = {"params": ghost, "content": drawn(1).tobytes(), "headers": {"If-Match": '"0"'}}
+    (lease,) = reviewed.ask("anna", "POST", f"/v1/projects/{reviewed.desk.project_id}/leases").json()["items"]
+    answers = [
+        reviewed.ask("mary", "POST", f"{slice_}/annotations", **sent),
+        reviewed.ask("mary", "PUT", f"{slice_}/draft", **sent),
+        reviewed.put_volume("mary", whole((0, drawn(1))), annotator="ghost"),
+        reviewed.ask("mary", "POST", f"/v1/leases/{lease['id']}/takeover", json={"annotator": "ghost", "force": True}),
+    ]
+    assert [(each.status_code, each.json()["code"]) for each in answers] == [(422, "not-an-annotator")] * 4
+    assert reviewed.ask("mary", "GET", f"{slice_}/draft", params={"annotator": "ghost"}).status_code == 204
+
+
+def test_who_entered_anothers_work_does_not_judge_it(reviewed: Room) -> None:
+    slice_, leases = f"/v1/slices/{reviewed.desk.slices[0]}", f"/v1/projects/{reviewed.desk.project_id}/leases"
+    assert reviewed.ask("mary", "POST", leases, json={"annotator": "bert"}).status_code == 200
+    in_berts: dict[str, Any] = {"params": {"kind": "full", "annotator": "bert"}, "content": drawn(1).tobytes()}
+    made = reviewed.ask("mary", "POST", f"{slice_}/annotations", headers={"If-Match": '"0"'}, **in_berts).json()
+    assert (made["author"], made["entered_by"]) == ("bert", "mary")
+    verdict, review = {"json": {"verdict": "accept"}}, f"/v1/annotation-versions/{made['id']}/reviews"
+    assert reviewed.ask("mary", "POST", leases, json={"purpose": "review"}).status_code == 204
+    assert reviewed.ask("mary", "POST", review, **verdict).json()["code"] == "own-work"
+    over = {"If-Match": f'"{made["id"]}"'}
+    choose = reviewed.ask("mary", "POST", f"/v1/annotation-versions/{made['id']}/adjudicate", headers=over)
+    assert choose.json()["code"] == "own-work"
+    restored = reviewed.ask(
+        "mary", "POST", f"/v1/annotation-versions/{made['id']}/restore", params={"annotator": "bert"}, headers=over
+    )
+    assert (restored.status_code, restored.json().get("entered_by")) == (201, "mary"), restored.text
+    latest = f"/v1/annotation-versions/{restored.json()['id']}/reviews"
+    assert reviewed.ask("rita", "POST", latest, **verdict).status_code == 201
