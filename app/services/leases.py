@@ -15,12 +15,13 @@ has the idle clock alone. A lease whose clock ran out still is its holder's unti
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from app.db.models import Assignment, Lease, Project
+from app.db.models import Assignment, Lease, Project, Slice
 from app.db.session import database_now
 from app.errors import LeaseGone, LeaseInUse, LeaseLimit, ProjectSettingRefused, RoundPending, SliceExcluded
 from app.names import LeaseState, Purpose, RoundState, SkipReason
@@ -99,6 +100,18 @@ def release_lease(session: Session, lease: Lease) -> None:
     if lease.state in {LeaseState.RELEASED, LeaseState.EXPIRED, LeaseState.SKIPPED, LeaseState.EXCLUDED}:
         return
     _end(session, lease, LeaseState.RELEASED)
+
+
+def release_all(session: Session, holder: str, project_id: uuid.UUID | None = None) -> None:
+    """Give back whatever this person holds, in this project or in all: they will not go on with it. Drafts stay."""
+    # In the order in which a volume's masks lock their seats: in another one the two would wait for each other.
+    held = select(Lease).join(Slice, Lease.slice_id == Slice.id).order_by(Slice.volume_id, Slice.index, Lease.id)
+    held = held.where(Lease.holder == holder, Lease.state == LeaseState.ACTIVE)
+    if project_id is not None:
+        held = held.where(Lease.project_id == project_id)
+    for lease in session.scalars(held).all():
+        with suppress(LeaseGone):  # submitted, or taken by somebody else, at this very moment
+            release_lease(session, lease)
 
 
 def skip_lease(session: Session, lease: Lease, reason: SkipReason, note: str) -> None:

@@ -31,6 +31,8 @@ from app.db.models import (
 )
 from app.errors import LastOwner, NotAnAnnotator, ProjectNotFound, RecordNotFound
 from app.names import Role
+from app.services import leases
+from app.services.lease_queue import lock_person
 from app.services.paging import ALL, Listed, Span, list_rows
 from app.services.people import Person
 from app.services.projects import find_project
@@ -148,17 +150,21 @@ def set_member(session: Session, project: Project, account_id: uuid.UUID, role: 
         if role != Role.OWNER:
             _keep_an_owner(session, project, present)
         present.role = role
+        if not role.covers(Role.ANNOTATOR):
+            leases.release_all(session, session.get_one(Account, account_id).name, project.id)
     session.flush()
 
 
 def remove_member(session: Session, project: Project, account: Account) -> None:
-    """Take an account's role away; raises RecordNotFound where it has none, LastOwner for the last owner."""
+    """Take an account's role away, and its leases; raises RecordNotFound where it has none, LastOwner for the last."""
     _lock(session, project)
     present = session.get(Membership, (project.id, account.id))
     if present is None:
         raise RecordNotFound("member", account.name)
     _keep_an_owner(session, project, present)
     session.delete(present)
+    lock_person(session, project, account.name)  # a lease that is being given is there, and ends with the others
+    leases.release_all(session, account.name, project.id)
 
 
 def _keep_an_owner(session: Session, project: Project, leaving: Membership) -> None:

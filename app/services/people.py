@@ -28,6 +28,7 @@ from app.errors import (
     SignedByAnother,
 )
 from app.names import Role, Scope
+from app.services import leases
 from app.services.lookup import find_row
 from app.services.paging import ALL, Listed, Span, list_rows
 
@@ -119,7 +120,10 @@ def list_accounts(session: Session, span: Span = ALL) -> Listed[Account]:
 def change_account(
     session: Session, account: Account, *, disabled: bool | None = None, administrator: bool | None = None
 ) -> Account:
-    """Disable or enable an account, make or unmake an administrator; raises LastOwner for the last administrator."""
+    """Disable or enable an account, make or unmake an administrator; raises LastOwner for the last administrator.
+
+    Who is disabled holds no lease any more.
+    """
     loses = bool(disabled) or administrator is False
     if loses and account.administrator and not account.disabled:
         others = select(Account.id).where(Account.administrator, ~Account.disabled, Account.id != account.id)
@@ -133,6 +137,7 @@ def change_account(
         account.administrator = administrator
     if account.disabled:
         session.execute(delete(SignIn).where(SignIn.account_id == account.id))
+        leases.release_all(session, account.name)
     return account
 
 

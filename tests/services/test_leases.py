@@ -18,9 +18,9 @@ from app.errors import (
     SliceExcluded,
     SliceLeasedElsewhere,
 )
-from app.names import AnnotationKind, LeaseState, Purpose, SkipReason, Verdict
+from app.names import AnnotationKind, LeaseState, Purpose, Role, SkipReason, Verdict
 from app.outbox import SilentBell, unit_of_work
-from app.services import drafts, leases, pools, reviews, rounds
+from app.services import drafts, leases, members, people, pools, reviews, rounds
 from app.services.drafts import Sketch
 from app.services.reviews import Opinion
 from tests.services.desk import CLOCKS, Desk, drawn
@@ -269,3 +269,25 @@ def test_open_picks_are_counted_up_to_a_limit(make_desk: MakeDesk, monkeypatch: 
     assert count() == 5, "slices, of which each has two seats"
     monkeypatch.setattr(rounds, "COUNTED_TO", 3)
     assert 1 <= count() <= 3
+
+
+@pytest.mark.parametrize("way", ["removed", "made a viewer", "disabled"])
+def test_who_is_sent_away_holds_nothing_any_more_and_their_draft_stays(make_desk: MakeDesk, way: str) -> None:
+    desk = make_desk(count=2)
+    with unit_of_work(desk.database, SilentBell()) as session:
+        project, anna = session.get_one(Project, desk.project_id), people.create_account(session, "anna", None)
+        members.set_member(session, project, anna.id, Role.ANNOTATOR)
+    assert (desk.lease("anna", 2), desk.lease("bert", 2)) == ([0, 1], [])
+    save_draft(desk, "anna", 0)
+    with unit_of_work(desk.database, SilentBell()) as session:
+        project, anna = session.get_one(Project, desk.project_id), people.find_account(session, "anna")
+        if way == "removed":
+            members.remove_member(session, project, anna)
+        elif way == "disabled":
+            people.change_account(session, anna, disabled=True)
+        else:
+            members.set_member(session, project, anna.id, Role.VIEWER)
+    assert {desk.find_lease("anna", place).state for place in (0, 1)} == {LeaseState.RELEASED}
+    assert desk.lease("bert", 2) == [0, 1]
+    with desk.database.reading() as session:
+        assert drafts.find_draft(session, session.get_one(Slice, desk.slices[0]), "anna") is not None
