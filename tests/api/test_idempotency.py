@@ -27,7 +27,7 @@ EXEMPT = {
     "/v1/auth/logout",
     "/v1/me/password",
     "/v1/tokens",  # the answer is a secret, which nothing keeps
-    "/v1/users",  # the same name again is refused
+    "/v1/users",  # the digest of the request would be one of a password; the same name again is refused
     "/v1/projects/{project}/volumes",  # the same file under the same name is the same volume
 }
 KEY = {"Idempotency-Key": "6f2c-1"}
