@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import Field
 
 from app.api.deps import Reading, TheHouse, Writing
@@ -68,13 +68,26 @@ class DeliveryWire(Wire):
     delivered_at: datetime | None
 
 
+def _judged(asked: WebhookAsked, house: TheHouse) -> webhooks.JudgedUrl:
+    return webhooks.judge_url(asked.url, house.settings.webhook_private)
+
+
+def _judged_change(asked: WebhookChange, house: TheHouse) -> webhooks.JudgedUrl | None:
+    return None if asked.url is None else webhooks.judge_url(asked.url, house.settings.webhook_private)
+
+
+# Named before the session, these are done before it opens: on SQLite every writer would wait for a slow resolver.
+Judged = Annotated[webhooks.JudgedUrl, Depends(_judged)]
+JudgedChange = Annotated[webhooks.JudgedUrl | None, Depends(_judged_change)]
+
+
 @router.post("/projects/{project}/webhooks", status_code=201)
 def create_webhook(
-    project: str, asked: WebhookAsked, session: Writing, house: TheHouse, response: Response
+    project: str, asked: WebhookAsked, judged: Judged, session: Writing, response: Response
 ) -> WebhookMade:
     """Have an address told what happens in the project; only the first answer shows the secret."""
     found = projects.find_project(session, project)
-    hook = webhooks.create_webhook(session, found, asked.url, asked.events, house.settings.webhook_private)
+    hook = webhooks.create_webhook(session, found, judged, asked.events)
     response.headers["Location"] = f"/v1/webhooks/{hook.id}"
     return WebhookMade.model_validate(hook)
 
@@ -93,11 +106,10 @@ def read_webhook(webhook: str, session: Reading) -> WebhookWire:
 
 
 @router.patch("/webhooks/{webhook}")
-def change_webhook(webhook: str, asked: WebhookChange, session: Writing, house: TheHouse) -> WebhookWire:
+def change_webhook(webhook: str, asked: WebhookChange, judged: JudgedChange, session: Writing) -> WebhookWire:
     """Change a webhook's address or events, or rest it."""
     hook = webhooks.find_webhook(session, webhook)
-    allow = house.settings.webhook_private
-    changed = webhooks.change_webhook(session, hook, allow, url=asked.url, events=asked.events, active=asked.active)
+    changed = webhooks.change_webhook(session, hook, judged=judged, events=asked.events, active=asked.active)
     return WebhookWire.model_validate(changed)
 
 

@@ -55,11 +55,26 @@ class Letter:
     body: dict[str, Any]
 
 
-def create_webhook(
-    session: Session, project: Project, url: str, events: Sequence[WebhookEvent], allow_private: bool
-) -> Webhook:
+@dataclass(frozen=True)
+class JudgedUrl:
+    """A webhook's URL that was looked up, and why it is refused, if it is."""
+
+    url: str
+    refused: WebhookRefused | None
+
+
+def judge_url(url: str, allow_private: bool) -> JudgedUrl:
+    """Look the URL's host up: to be done before a transaction begins, for a resolver may take its time."""
+    try:
+        resolve_address(url, allow_private)
+    except WebhookRefused as refused:
+        return JudgedUrl(url, refused)
+    return JudgedUrl(url, None)
+
+
+def create_webhook(session: Session, project: Project, judged: JudgedUrl, events: Sequence[WebhookEvent]) -> Webhook:
     """A webhook with a new secret; raises WebhookRefused for an address that is not public."""
-    resolve_address(url, allow_private)
+    url = _accepted(judged)
     hook = Webhook(project_id=project.id, url=url, events=sorted(set(events)), secret=secrets.token_urlsafe(32))
     session.add(hook)
     session.flush()
@@ -69,16 +84,14 @@ def create_webhook(
 def change_webhook(
     session: Session,
     hook: Webhook,
-    allow_private: bool,
     *,
-    url: str | None = None,
+    judged: JudgedUrl | None = None,
     events: Sequence[WebhookEvent] | None = None,
     active: bool | None = None,
 ) -> Webhook:
-    """The webhook with these fields changed."""
-    if url is not None:
-        resolve_address(url, allow_private)
-        hook.url = url
+    """The webhook with these fields changed; raises WebhookRefused as `create_webhook` does."""
+    if judged is not None:
+        hook.url = _accepted(judged)
     if events is not None:
         hook.events = sorted(set(events))
     if active is not None:
@@ -218,6 +231,12 @@ def resolve_address(url: str, allow_private: bool) -> tuple[str, str]:
     if not allow_private and not all(_is_public(each) for each in addresses):
         raise WebhookRefused(url, "its address is private")
     return host, addresses[0]
+
+
+def _accepted(judged: JudgedUrl) -> str:
+    if judged.refused is not None:
+        raise judged.refused
+    return judged.url
 
 
 def _is_public(text: str) -> bool:

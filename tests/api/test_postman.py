@@ -149,7 +149,7 @@ def test_nothing_is_sent_for_a_webhook_that_rests_nor_for_a_deleted_project(
     carrier = Postman(database, KNOBS)
     with unit_of_work(database, SilentBell()) as session:
         resting = session.scalars(select(Webhook).where(Webhook.url.endswith("/resting"))).one()
-        change_webhook(session, resting, True, active=False)
+        change_webhook(session, resting, active=False)
         delete_project(session, session.scalars(select(Project)).one(), "anna", days=1)
     carrier.carry_due()
     assert count_tries(database) == [0, 0]
@@ -158,7 +158,7 @@ def test_nothing_is_sent_for_a_webhook_that_rests_nor_for_a_deleted_project(
     carrier.carry_due()
     assert count_tries(database) == [0, 1]
     with unit_of_work(database, SilentBell()) as session:
-        change_webhook(session, session.get_one(Webhook, resting.id), True, active=True)
+        change_webhook(session, session.get_one(Webhook, resting.id), active=True)
     carrier.carry_due()
     assert count_tries(database) == [1, 1]
     assert [headers["path"] for headers, _ in receiver.got] == ["/active", "/resting"]

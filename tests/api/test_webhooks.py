@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +140,44 @@ def test_only_what_was_asked_for_is_told_and_nothing_to_one_that_rests(
     assert list(service.client.items(f"/v1/webhooks/{resting['id']}/deliveries")) == []
     assert service.http.delete(f"/v1/webhooks/{asked['id']}").status_code == 204
     assert service.refusal("GET", f"/v1/webhooks/{asked['id']}") == (404, "record-not-found")
+
+
+@on_sqlite
+def test_nobody_waits_for_a_slow_resolver_and_a_repetition_is_answered_as_before(
+    service: Service, make_project: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_project()
+    hook = make_hook(service, "http://127.0.0.1/")
+    asked, answered, look_up = threading.Semaphore(0), threading.Event(), socket.getaddrinfo
+
+    def look_up_slowly(host: str, port: int, *rest: Any, **options: Any) -> Any:
+        if host == "slow.example":
+            asked.release()
+            if not answered.wait(20):
+                raise OSError
+            host = "127.0.0.1"
+        return look_up(host, port, *rest, **options)
+
+    monkeypatch.setattr("app.services.webhooks.socket.getaddrinfo", look_up_slowly)
+    body, key = {"url": "http://slow.example/", "events": EVENTS}, {"Idempotency-Key": "once"}
+    path = "/v1/projects/hearts/webhooks"
+    with ThreadPoolExecutor() as threads:
+        made = threads.submit(service.http.post, path, json=body, headers=key, timeout=60)
+        changed = threads.submit(service.http.patch, f"/v1/webhooks/{hook['id']}", json=body, timeout=60)
+        assert asked.acquire(timeout=20)
+        assert asked.acquire(timeout=20), "neither waits for the other"
+        assert service.http.post(f"/v1/webhooks/{hook['id']}/ping", timeout=10).status_code == 202
+        answered.set()
+        assert (made.result().status_code, changed.result().json()["url"]) == (201, body["url"])
+    monkeypatch.setattr("app.services.webhooks.resolve_address", _refuse)
+    again = service.http.post(path, json=body, headers=key)
+    assert (again.status_code, again.json()["id"]) == (201, made.result().json()["id"])
+    assert service.refusal("POST", path, json=body) == (422, "webhook-refused")
+    assert service.refusal("PATCH", f"/v1/webhooks/{hook['id']}", json=body) == (422, "webhook-refused")
+
+
+def _refuse(url: str, allow_private: bool) -> None:
+    raise WebhookRefused(url, "its host has no address")
 
 
 @on_sqlite
