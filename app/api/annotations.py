@@ -13,6 +13,7 @@ from app.api.masks import (
     LeadTime,
     MaskFormat,
     MaskType,
+    SchemaVersion,
     SourcePrediction,
     mask_answer,
     plain_tag,
@@ -26,7 +27,7 @@ from app.db.models import Prediction, Project, Round
 from app.errors import AnnotationPreconditionMissing
 from app.names import AnnotationKind, Purpose, Role
 from app.services import annotations as slice_annotations
-from app.services import exports, volumes
+from app.services import exports, projects, volumes
 from app.services.predictions import find_prediction, latest_prediction, read_uncertainty_body
 from app.services.turns import Submission
 from app.storage.masks import decode_mask, encode_mask
@@ -48,6 +49,7 @@ def submit_annotation(
     lead_time_ms: LeadTime = None,
     purpose: Purpose = Purpose.ANNOTATE,
     prediction: SourcePrediction = None,
+    schema_version: SchemaVersion = None,
     if_match: IfMatch = None,
     content_type: MaskType = "application/octet-stream",
 ) -> VersionWire:
@@ -58,6 +60,7 @@ def submit_annotation(
     found = volumes.find_slice(session, slice_)
     expected = _expected_version(if_match)
     project = session.get_one(Project, found.project_id)
+    projects.check_schema_version(project, schema_version)
     mask = read_mask(body, content_type, project, found)
     submission = Submission(
         kind,

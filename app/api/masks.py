@@ -36,6 +36,9 @@ IfMatch = Annotated[
     Header(description="ETag of the current version, or '\"0\"' when there is none; `*`: any that there is."),
 ]
 LeadTime = Annotated[int | None, Query(ge=0, le=2**31 - 1)]
+SchemaVersion = Annotated[
+    int | None, Query(ge=1, le=2**31 - 1, description="The project's schema_version that it was drawn under.")
+]
 SourcePrediction = Annotated[str | None, Query(description="X-Prediction of what was drawn over.")]
 
 

@@ -93,6 +93,7 @@ class ProjectWire(Wire):
     slug: str
     name: str
     label_schema: list[LabelClassWire]
+    schema_version: int = Field(description="Of the label schema: one more with each change.")
     supervision: Supervision
     strategy: str
     budgets: list[float]
@@ -158,6 +159,7 @@ class SliceWire(BaseModel):
     shape: tuple[int, int] = Field(description="Rows, columns.")
     spacing_mm: tuple[float, float] | None = Field(description="Between rows and columns.")
     annotation: str = Field(description='Version tag for If-Match; "0": not annotated, or not by you while read blind.')
+    schema_version: int = Field(description="Of the project's label schema now; a submission may say it back.")
     excluded: bool = Field(default=False, description="Somebody skipped it as unfit: it is not proposed again.")
     proposal: PickWire | None = None
 
@@ -275,6 +277,7 @@ class VersionWire(Wire):
     origin_id: uuid.UUID | None = Field(description="The version that this one repeats: restored, or chosen.")
     prediction_id: uuid.UUID | None = Field(description="The prediction that it was drawn over.")
     lead_time_ms: int | None
+    schema_version: int | None = Field(description="Of the label schema that it was checked against; null: not noted.")
     pixel_counts: dict[str, int]
     created_at: datetime
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.api.deps import Body, Reading, TheHouse, ThePerson, Writing
 from app.api.idempotency import CreatingRoute
-from app.api.masks import Annotator, IfMatch, LeadTime, SourcePrediction, plain_tag, rights_of
+from app.api.masks import Annotator, IfMatch, LeadTime, SchemaVersion, SourcePrediction, plain_tag, rights_of
 from app.api.schemas import SliceResultWire, VersionWire, VolumeAnnotated
 from app.api.volumes import parse_value_map
 from app.db.models import Project, Volume
@@ -19,7 +19,7 @@ from app.formats.nifti import write_nifti
 from app.formats.nrrd import write_nrrd
 from app.formats.volume_masks import is_dicom, read_volume_mask
 from app.names import AnnotationKind, Role
-from app.services import volume_annotations, volumes
+from app.services import projects, volume_annotations, volumes
 from app.services.predictions import find_prediction
 from app.services.volume_annotations import SliceResult, VolumeSubmission
 
@@ -77,6 +77,7 @@ def _read_file(
     mask_values: Annotated[
         str, Query(description='JSON object: value in the file, or segment number -> class, e.g. {"2": 1}.')
     ] = "",
+    schema_version: SchemaVersion = None,
     if_match: IfMatch = None,
 ) -> _Drawn:
     expected = plain_tag(if_match)
@@ -86,6 +87,7 @@ def _read_file(
         raise EmptyBody("a mask")
     with house.database.reading() as session:
         found, classes = _look_up(session, volume)
+        projects.check_schema_version(session.get_one(Project, found.project_id), schema_version)
         geometry = volumes.volume_geometry(found)
     mask = read_volume_mask(body, geometry, classes, parse_value_map(mask_values))
     fill = kind == AnnotationKind.FULL and is_dicom(body)

@@ -65,6 +65,7 @@ def slice_wires(session: Session, slices: Sequence[Slice], person: str) -> list[
     """Slices of one project with their annotation's tag as this person sees it and, where proposed, why."""
     ids = [each.id for each in slices]
     tags = slice_annotations.visible_tags(session, slices, person)
+    schema_version = session.get_one(Project, slices[0].project_id).schema_version if slices else 0
     picks = {pick.slice_id: pick for pick in session.scalars(select(Pick).where(Pick.slice_id.in_(ids)))}
     return [
         SliceWire(
@@ -78,6 +79,7 @@ def slice_wires(session: Session, slices: Sequence[Slice], person: str) -> list[
             shape=(each.volume.height, each.volume.width),
             spacing_mm=None if each.volume.spacing_mm is None else tuple(each.volume.spacing_mm[1:]),
             annotation=tags.get(each.id, slice_annotations.NO_VERSION),
+            schema_version=schema_version,
             excluded=each.excluded,
             proposal=_pick_wire(picks[each.id], each) if each.id in picks else None,
         )

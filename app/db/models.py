@@ -48,7 +48,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, validates
 
 from app.names import DeliveryState, JobState, LeaseState, Purpose, RoundState
 
@@ -137,6 +137,7 @@ class Project(Base):
     slug: Mapped[str] = mapped_column(String(100), unique=True)
     name: Mapped[str]
     label_schema: Mapped[list[Any]]  # [{"value": 1, "name": "RV", "color": "#rrggbb"}, ...], background included
+    schema_version: Mapped[int] = mapped_column(default=1)  # of the label schema: one more with each change
     supervision: Mapped[str] = mapped_column(String(16))
     strategy: Mapped[str] = mapped_column(String(64))
     budgets: Mapped[list[Any]]  # cumulative percent of the train slices, ascending
@@ -150,6 +151,13 @@ class Project(Base):
     review_percent: Mapped[float] = mapped_column(Float, default=0.0)  # share of the slices that are reviewed
     deletion_id: Mapped[uuid.UUID | None]  # set: hidden, until restored or purged
     created_at: Mapped[datetime] = _made_at()
+
+    @validates("label_schema")
+    def _count_change(self, _name: str, schema: list[Any]) -> list[Any]:
+        # Here, so that no way of changing the schema can forget it.
+        if self.label_schema not in (None, schema):
+            self.schema_version = (self.schema_version or 1) + 1
+        return schema
 
 
 class Patient(Base):
@@ -255,6 +263,7 @@ class AnnotationVersion(Base):
     origin_id: Mapped[uuid.UUID | None]  # the version that this one repeats: restored, or chosen by an adjudicator
     prediction_id: Mapped[uuid.UUID | None]  # the prediction that it was drawn over
     lead_time_ms: Mapped[int | None]
+    schema_version: Mapped[int | None]  # of the label schema that it was checked against; null: not noted then
     pixel_counts: Mapped[dict[str, Any]]  # class value -> pixels
     mask: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)  # gzip of uint8 (H, W)
     mask_key: Mapped[str | None]  # instead of `mask` where that would be large

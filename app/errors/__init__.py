@@ -356,6 +356,9 @@ from app.errors.projects import (
     RecordNotFound as RecordNotFound,
 )
 from app.errors.projects import (
+    SchemaVersionStale as SchemaVersionStale,
+)
+from app.errors.projects import (
     UnknownAblation as UnknownAblation,
 )
 from app.errors.projects import (

@@ -29,6 +29,16 @@ class LabelSchemaRefused(InvalidInput):
         super().__init__(f"The label schema {reason}.")
 
 
+class SchemaVersionStale(InvalidInput):
+    """A mask was drawn under another version of the label schema than the project's present one."""
+
+    code = "schema-version-stale"
+
+    def __init__(self, seen: int, present: int) -> None:
+        self.seen, self.present = seen, present
+        super().__init__(f"The mask was drawn under version {seen} of the label schema; the project's is {present}.")
+
+
 class BudgetRefused(InvalidInput):
     """A budget outside (0, 100] percent, or out of order."""
 

@@ -259,6 +259,7 @@ def _append_version(
         origin_id=submission.origin_id,
         prediction_id=submission.prediction_id,
         lead_time_ms=submission.lead_time_ms,
+        schema_version=project.schema_version,
         pixel_counts={str(value): count for value, count in count_mask_values(mask).items()},
         mask=body if small else None,
         mask_key=None if small else blobs.put(body),

@@ -19,6 +19,7 @@ from app.errors import (
     ProjectExists,
     ProjectNotFound,
     ProjectSettingRefused,
+    SchemaVersionStale,
     UnknownStrategy,
 )
 from app.names import STRATEGIES, UNLABELLED, Split, Supervision
@@ -118,6 +119,12 @@ def find_project(session: Session, reference: str) -> Project:
 def class_values(project: Project) -> list[int]:
     """Mask values of the schema, background included, ascending."""
     return sorted(int(each["value"]) for each in project.label_schema)
+
+
+def check_schema_version(project: Project, seen: int | None) -> None:
+    """Refuse what was drawn under another version of the label schema; None: its author does not say under which."""
+    if seen is not None and seen != project.schema_version:
+        raise SchemaVersionStale(seen, project.schema_version)
 
 
 def count_slices(session: Session, project_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, dict[Split, int]]:

@@ -163,8 +163,9 @@ export async function readPrediction(slice) {
 }
 
 /** Submit a gzipped mask over the version that was seen; gives the new version. */
-export async function submitMask(slice, bytes, { kind, annotator, version, leadTimeMs, purpose = "annotate" }) {
+export async function submitMask(slice, bytes, { kind, annotator, version, schemaVersion, leadTimeMs, purpose = "annotate" }) {
   const query = new URLSearchParams({ kind, annotator, purpose, lead_time_ms: String(Math.round(leadTimeMs)) });
+  if (schemaVersion !== undefined) query.set("schema_version", String(schemaVersion)); // one kept by an older page has none
   const headers = { "Content-Type": "application/octet-stream", "If-Match": `"${version}"` };
   return (await send(`/v1/slices/${slice}/annotations?${query}`, { method: "POST", headers, body: bytes })).json();
 }

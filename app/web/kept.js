@@ -34,7 +34,7 @@ export function dropOldDrafts() {
   }
 }
 
-/** Keep a submission: {project, slice, version, kind, purpose, annotator, leadTimeMs, pixels}. */
+/** Keep a submission: {project, slice, version, kind, purpose, annotator, leadTimeMs, draftTag, schemaVersion, pixels}. */
 export function keepUnsent({ pixels, ...facts }) {
   const record = { ...facts, at: Date.now(), length: pixels.length, mask: packRuns(pixels) };
   localStorage.setItem(UNSENT + facts.slice, JSON.stringify(record));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.db.models import Project
 from app.formats.nifti import read_nifti, write_nifti
+from app.outbox import SilentBell, unit_of_work
 from tests.api.conftest import Service, on_sqlite, packed
 
 SHAPE = (40, 48)
@@ -184,3 +187,25 @@ def test_words_that_no_database_can_hold_are_refused(service: Service, slice_: d
     answer = submit(service, slice_, packed(scribble()), annotator="nul\0")
     # SQLite can hold it, PostgreSQL cannot; neither may answer 5xx.
     assert answer.status_code in {201, 422}
+
+
+def test_a_mask_of_an_old_label_schema_is_refused(service: Service, slice_: dict[str, Any]) -> None:
+    project = service.client.get("/v1/projects/hearts")
+    assert (project["schema_version"], slice_["schema_version"]) == (1, 1)
+    made = submit(service, slice_, packed(scribble()), schema_version=1)
+    assert (made.status_code, made.json().get("schema_version")) == (201, 1), made.text
+    with unit_of_work(service.database, SilentBell()) as session:
+        found = session.get_one(Project, uuid.UUID(project["id"]))
+        found.label_schema = [*found.label_schema, {"value": 9, "name": "new", "color": "#123456"}]
+    assert service.client.get(f"/v1/slices/{slice_['id']}")["schema_version"] == 2
+    over: dict[str, Any] = {"headers": {"If-Match": made.headers["etag"]}}
+    volume = f"/v1/volumes/{slice_['volume_id']}/annotation?kind=scribble&schema_version=1"
+    for stale in (
+        submit(service, slice_, packed(scribble(1)), schema_version=1, **over),
+        service.http.put(volume, content=b"-", **over),
+    ):
+        assert (stale.status_code, stale.json()["code"]) == (422, "schema-version-stale")
+    for stated in ({}, {"schema_version": 2}):
+        again = submit(service, slice_, packed(scribble(1)), **stated, **over)
+        assert (again.status_code, again.json().get("schema_version")) == (201, 2), again.text
+        over = {"headers": {"If-Match": again.headers["etag"]}}

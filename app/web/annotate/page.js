@@ -160,10 +160,10 @@ export class Page {
     tell(null);
     this.moving = true;
     const { slice, version, mask, leadTimeMs, draftTag } = work;
-    const project = this.project.slug;
+    const { slug: project, schema_version: schemaVersion } = this.project;
     this.sender.keep({
       project, slice: slice.id, version, kind, purpose: this.purpose, annotator: annotatorName(), leadTimeMs,
-      draftTag, pixels: mask.pixels,
+      draftTag, schemaVersion, pixels: mask.pixels,
     });
     // A draft that is on its way arrives first: the submission ends it.
     const sent = this.autosave.stop().then(() => this.sender.flush());
