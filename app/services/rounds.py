@@ -25,6 +25,7 @@ from app.db.models import (
 )
 from app.db.session import database_now
 from app.errors import BudgetRefused, NothingLeft, RoundOpen, RoundStateConflict
+from app.log import get_log
 from app.names import STRATEGIES, JobKind, ModelKind, Need, RoundState, WebhookEvent
 from app.services.jobs import queue_job
 from app.services.lookup import find_row
@@ -38,6 +39,8 @@ _MANY = 256
 
 _OPEN = (RoundState.PROPOSING, RoundState.ANNOTATING, RoundState.TRAINING, RoundState.EVALUATING)
 
+_log = get_log(__name__)
+
 
 @dataclass(frozen=True)
 class ProposedPick:
@@ -50,14 +53,18 @@ class ProposedPick:
 
 
 def open_round(session: Session, project: Project, budget_percent: float | None = None) -> Round:
-    """Begin the next round at a cumulative budget (default: the project's next one) and queue its first job."""
+    """Begin the next round at a cumulative budget (default: the project's next usable one) and queue its first job.
+
+    Raises `RoundOpen`, `NothingLeft` and, for a budget that was named, `BudgetRefused`.
+    """
     # Key-shared: whoever submits meanwhile refers to the project, and may hold the round that this transaction closes.
     session.execute(select(Project.id).where(Project.id == project.id).with_for_update(key_share=True))
     latest = latest_round(session, project)
     if latest is not None and latest.state in _OPEN:
         raise RoundOpen(latest.number, latest.state)
-    percent = budget_percent if budget_percent is not None else next_budget(session, project)
-    percent, target = _target(project, percent, count_pool(session, project))
+    pool = count_pool(session, project)
+    percent = budget_percent if budget_percent is not None else next_budget(session, project, pool)
+    percent, target = _target(project, percent, pool)
     opened = Round(
         project_id=project.id,
         number=1 if latest is None else latest.number + 1,
@@ -78,10 +85,14 @@ def open_round(session: Session, project: Project, budget_percent: float | None 
     return opened
 
 
-def next_budget(session: Session, project: Project) -> float | None:
-    """The first listed budget above all budgets that rounds already had; None when the schedule is through."""
-    reached = session.scalar(select(func.max(Round.budget_percent)).where(Round.project_id == project.id))
-    return next((float(each) for each in project.budgets if reached is None or each > reached + 1e-9), None)
+def next_budget(session: Session, project: Project, pool: PoolCount) -> float | None:
+    """The first listed budget above all that rounds already had which adds a slice; None when the schedule is through.
+
+    Close budgets may be equally many slices, and people annotate others than those that were proposed.
+    """
+    reached = session.scalar(select(func.max(Round.budget_percent)).where(Round.project_id == project.id)) or 0.0
+    later = (float(each) for each in project.budgets if each > reached + 1e-9)
+    return next((each for each in later if _slices_at(each, pool) > pool.known), None)
 
 
 def latest_round(session: Session, project: Project) -> Round | None:
@@ -249,10 +260,15 @@ def _close(session: Session, project: Project, round_: Round) -> Round | None:
     round_.closed_at = database_now(session)
     session.flush()
     _announce(session, round_, WebhookEvent.ROUND_CLOSED, {"dice": round_.summary.get("dice")})
-    pool = count_pool(session, project)
-    if not project.auto_propose or next_budget(session, project) is None or pool.known >= pool.usable:
+    newest = latest_round(session, project)
+    if not project.auto_propose or newest is None or newest.id != round_.id:
+        return None  # after an earlier round, trained once more, the loop has gone on already
+    try:
+        return open_round(session, project)
+    except (NothingLeft, RoundOpen) as error:
+        # What was measured is kept in this transaction, whatever becomes of the next round.
+        _log.info("no_next_round", project_id=str(project.id), reason=str(error))
         return None
-    return open_round(session, project)
 
 
 def _announce(session: Session, round_: Round, event: WebhookEvent, facts: dict[str, Any]) -> None:
@@ -265,10 +281,14 @@ def _target(project: Project, percent: float | None, pool: PoolCount) -> tuple[f
     if pool.known >= pool.usable:
         raise NothingLeft(f"all {pool.usable} train slices that are not excluded are annotated or proposed")
     if percent is None:
-        raise NothingLeft("the last budget of the project is reached")
+        raise NothingLeft(f"no budget of the project adds a slice to the {pool.known} that are annotated or proposed")
     if not 0 < percent <= 100:
         raise BudgetRefused(f"a budget is more than 0 and at most 100 percent, not {percent:g}")
-    target = min(count_at_budget(pool.slices, percent), pool.usable)
+    target = _slices_at(percent, pool)
     if target <= pool.known:
         raise BudgetRefused(f"{percent:g} % are {target} slices, and {pool.known} are annotated or proposed already")
     return percent, target
+
+
+def _slices_at(percent: float, pool: PoolCount) -> int:
+    return min(count_at_budget(pool.slices, percent), pool.usable)
