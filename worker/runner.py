@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.db.models import Job
-from app.db.session import Database
+from app.db.session import Database, wait_until_reachable
 from app.errors import GpuOutOfMemory, JobCancelled, JobLostError, NextSliceError
 from app.log import get_log, log_context
 from app.names import JobKind, Queue
@@ -33,11 +33,13 @@ from app.services.claims import (
     finish_job,
     hold_job,
     mark_cancelled,
+    put_off_job,
     release_job,
 )
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from worker.learning.errors import MemoryExhaustedError
+from worker.outages import outage_code, outage_sentence
 
 BEATS_PER_LEASE = 10
 DETAIL_CHARACTERS = 500
@@ -94,7 +96,8 @@ class Workplace:
 def run_next_job(queue: Queue, place: Workplace) -> bool:
     """Take the next job of the queue and run it to its end; False when none waits.
 
-    Whatever the task raises ends the job as failed, with one sentence in the row and the traceback in the log only.
+    Whatever the task raises ends the job as failed, with one sentence in the row and the traceback in the log only;
+    an outage of the database or the store does so at the last attempt only.
     """
     settings = place.settings
     with unit_of_work(place.database, SilentBell()) as session:
@@ -123,6 +126,9 @@ def _run(job: Job, place: Workplace) -> None:
         raise
     except Exception as error:  # noqa: BLE001 - the broad except of all tasks, see below
         # Whatever a task trips over must end in its row, not in a lost worker that is tried again and again.
+        if outage_code(error) is not None:
+            _put_off(job, place, error)
+            return
         _log.exception("job_failed")
         with unit_of_work(place.database, place.bell) as session:
             fail_job(session, job.id, job.token, _problem(error, place.settings))
@@ -173,6 +179,26 @@ def _put_back(job: Job, place: Workplace) -> None:
         _log.info("job_closed_before_stopping")
     else:
         _log.info("job_released")
+
+
+def _put_off(job: Job, place: Workplace, error: Exception) -> None:
+    """Leave the job to another attempt after a pause, for an outage takes a while; the last attempt fails it."""
+    knobs = place.settings
+    _log.warning("job_interrupted", reason=str(error), exc_info=error)
+    again = job.attempts < knobs.job_attempts
+    told = f"{outage_sentence(error)} What follows is attempt {job.attempts + 1} of {knobs.job_attempts}."
+    try:
+        wait_until_reachable(place.database, knobs.job_lease_s)
+        with unit_of_work(place.database, place.bell) as session:
+            if again:
+                put_off_job(session, job.id, job.token, knobs.job_lease_s, _without_folders(told, knobs))
+            else:
+                fail_job(session, job.id, job.token, _problem(error, knobs, job.attempts))
+    except JobCancelled:
+        _cancel(job, place)
+    except SQLAlchemyError as still:
+        # Nobody beats for the job any more: it waits as soon as its lease has run out.
+        _log.warning("job_left_to_its_lease", reason=str(still))
 
 
 class Heartbeat:
@@ -226,9 +252,13 @@ class Heartbeat:
             self._written = progress
 
 
-def _problem(error: Exception, knobs: Settings) -> dict[str, Any]:
+def _problem(error: Exception, knobs: Settings, attempts: int = 1) -> dict[str, Any]:
     """An RFC 9457-like account of what ended the job, for whoever may see the job: no path of this machine is in it."""
-    if isinstance(error, NextSliceError):
+    if (outage := outage_code(error)) is not None:
+        times = "once" if attempts == 1 else f"{attempts} times"
+        code, title = outage, "What the job leans on did not answer"
+        detail = f"{outage_sentence(error)} The job was tried {times}."
+    elif isinstance(error, NextSliceError):
         code, title, detail = error.code, "The job was refused", str(error)
     elif isinstance(error, MemoryExhaustedError):
         code, title, detail = GpuOutOfMemory.code, "The GPU is too small", str(error)

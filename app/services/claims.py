@@ -138,6 +138,17 @@ def release_job(session: Session, job_id: uuid.UUID, token: int) -> None:
     note_queued(session, session.scalars(release.returning(Job), execution_options=FRESH).one())
 
 
+def put_off_job(session: Session, job_id: uuid.UUID, token: int, pause_s: float, reason: str) -> None:
+    """Have the job taken up again after a pause, this attempt counted: it waits as one whose worker was lost does.
+
+    Raises as `hold_job` does.
+    """
+    hold_job(session, job_id, token)
+    until = database_now(session) + timedelta(seconds=pause_s)
+    put_off = update(Job).where(_is_held(job_id, token))
+    session.execute(put_off.values(owner=None, lease_until=until, message=reason, revision=Job.revision + 1))
+
+
 def _is_held(job_id: uuid.UUID, token: int) -> ColumnElement[bool]:
     return and_(Job.id == job_id, Job.token == token, Job.state == JobState.RUNNING)
 

@@ -5,7 +5,8 @@
       │  └───────────────┤ released                   │ retry
       └─────cancel───────┴───cancel────> cancelled ───┴──> queued
 
-A running job whose lease has run out waits again, as a queued one does.
+A running job whose lease has run out waits again, as a queued one does. One that an outage interrupted has no owner and
+waits out its lease.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ def request_cancel(session: Session, job: Job) -> Job:
     Raises `JobFinishedError`. A round whose job is cancelled has failed, until the job is retried.
     """
     now = database_now(session)
-    stop = update(Job).where(Job.id == job.id, is_waiting(now)).values(state=JobState.CANCELLED, **closed_fields(now))
+    idle = or_(is_waiting(now), and_(Job.state == JobState.RUNNING, Job.owner.is_(None)))
+    stop = update(Job).where(Job.id == job.id, idle).values(state=JobState.CANCELLED, **closed_fields(now))
     stopped = session.scalars(stop.returning(Job), execution_options=FRESH).one_or_none()
     if stopped is not None:
         move_round(session, stopped, RoundState.FAILED)
