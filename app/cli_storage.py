@@ -48,6 +48,7 @@ def purge(
 ) -> None:
     """Remove for good what was deleted: rows, pixels, original files and all that was made of them."""
     from app.services.deletions import find_deletion
+    from app.services.housekeeping import remove_purged
     from app.services.purging import Sweep, purge_due, purge_one
 
     database, blobs = _open_installation()
@@ -55,6 +56,7 @@ def purge(
         with database.reading() as session:
             chosen = find_deletion(session, deletion).id
         told = purge_one(database, blobs, chosen)
+        remove_purged(database, blobs)
         swept = Sweep([] if told is None else [told])
     else:
         swept = purge_due(database, blobs)

@@ -10,7 +10,7 @@ from app.api.paging import Paged, page_of
 from app.api.schemas import DeletionWire, Page
 from app.outbox import unit_of_work
 from app.services import deletions, projects, volumes
-from app.services.housekeeping import remove_unnamed
+from app.services.housekeeping import remove_purged
 from app.services.purging import purge
 
 router = APIRouter(prefix="/v1", tags=["deletions"], route_class=CreatingRoute)
@@ -61,7 +61,10 @@ def restore_deletion(deletion: str, session: Writing) -> None:
 
 @router.delete("/deletions/{deletion}", status_code=204)
 def purge_deletion(deletion: str, house: TheHouse) -> None:
-    """Purge at once: rows, pixels, original files and all that was made of them. There is no way back."""
+    """Purge at once: rows, pixels, original files and all that was made of them. There is no way back.
+
+    Bytes that were stored within the last day go when they are a day old: somebody may be about to name the same.
+    """
     with unit_of_work(house.database, house.dispatcher) as session:
-        purged = purge(session, house.blobs, deletions.find_deletion(session, deletion))
-    remove_unnamed(house.database, house.blobs, purged.keys, purged.started_at)
+        purge(session, house.blobs, deletions.find_deletion(session, deletion))
+    remove_purged(house.database, house.blobs)

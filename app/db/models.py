@@ -10,7 +10,7 @@
               ├─ webhooks ── webhook_deliveries
               ├─ promotions
               ├─ uploads ── upload_parts
-              ├─ deletions
+              ├─ deletions       (and purged_blobs, which waits for the bytes)
               ├─ memberships ── accounts ─┬─ sessions
               │                           └─ tokens
               └─ jobs
@@ -282,6 +282,14 @@ class Deletion(Base):
     author: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime] = _made_at()
     purge_after: Mapped[datetime] = mapped_column(index=True)
+
+
+class PurgedBlob(Base):
+    """A blob that purged rows named: it goes once no other row names it and nobody can be about to."""
+
+    __tablename__ = "purged_blobs"
+    blob: Mapped[str] = mapped_column(String(80), primary_key=True)  # not called a key: it is no reason to keep it
+    purged_at: Mapped[datetime] = _made_at()
 
 
 class Round(Base):

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from itertools import islice
 
-from sqlalchemy import JSON, Column, ColumnElement, String, Table, cast, select, true
+from sqlalchemy import JSON, Column, ColumnElement, String, Table, cast, delete, select, true
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
 
-from app.db.models import Base
+from app.db.models import Base, PurgedBlob
 from app.db.session import Database
 from app.errors import BlobDamaged, BlobNotFound
+from app.outbox import SilentBell, unit_of_work
 from app.storage.blobs import ORPHAN_GRACE_S, BlobStore, StoredBlob, verify_blob
 
+_CHUNK = 1000  # keys of one statement
 _KEY = re.compile(r"sha256/[0-9a-f]{2}/[0-9a-f]{64}")
 
 
@@ -53,18 +55,35 @@ def references_in(session: Session, table: Table, condition: ColumnElement[bool]
                 yield from _KEY.findall(text)
 
 
-def remove_unnamed(database: Database, blobs: BlobStore, keys: Collection[str], since: datetime) -> list[StoredBlob]:
-    """Remove those of the blobs that no row names now, and give them back; one that was put since then stays."""
-    left = set(keys)
+def remove_purged(database: Database, blobs: BlobStore, grace_s: float = ORPHAN_GRACE_S) -> list[StoredBlob]:
+    """Remove what purged rows named and no row names now, and give it back; what was put within `grace_s` stays.
+
+    The same bytes are the same blob: somebody may have just put what was purged elsewhere, and name it in a row only
+    when their volume is read or their job is done. Such a blob waits in its row of `purged_blobs` for a later call.
+    """
     with database.reading() as session:
-        for key, _ in iterate_references(session):
-            left.discard(key)
-    removed = []
-    for blob in blobs.iterate() if left else ():
-        if blob.key in left and blob.modified_at <= since.timestamp():
-            blobs.delete(blob.key)
-            removed.append(blob)
+        waiting = set(session.scalars(select(PurgedBlob.blob)))
+        named = {key for key, _ in iterate_references(session) if key in waiting} if waiting else set()
+    limit, removed, young = time.time() - grace_s, [], set()
+    for blob in blobs.iterate() if waiting - named else ():
+        if blob.key not in waiting or blob.key in named:
+            continue
+        if blob.modified_at > limit:
+            young.add(blob.key)
+            continue
+        blobs.delete(blob.key)
+        removed.append(blob)
+    with unit_of_work(database, SilentBell()) as session:
+        for some in _batched(sorted(waiting - young), _CHUNK):
+            session.execute(delete(PurgedBlob).where(PurgedBlob.blob.in_(some)))
     return removed
+
+
+def note_purged(session: Session, keys: Collection[str]) -> None:
+    """Have `remove_purged` take these blobs, in the transaction that removes the rows which named them."""
+    for some in _batched(sorted(keys), _CHUNK):
+        known = set(session.scalars(select(PurgedBlob.blob).where(PurgedBlob.blob.in_(some))))
+        session.add_all(PurgedBlob(blob=key) for key in some if key not in known)
 
 
 def find_orphans(database: Database, blobs: BlobStore, grace_s: float = ORPHAN_GRACE_S) -> list[StoredBlob]:
@@ -107,6 +126,12 @@ def find_bad_blobs(database: Database, blobs: BlobStore) -> Iterator[tuple[str, 
             yield key, BadBlob(key, named_by, error.reason)
         else:
             yield key, None
+
+
+def _batched(keys: Iterable[str], size: int) -> Iterator[list[str]]:
+    rest = iter(keys)
+    while some := list(islice(rest, size)):
+        yield some
 
 
 def _may_name_blobs(column: Column[object]) -> bool:

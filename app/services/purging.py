@@ -1,8 +1,8 @@
 """Purging: what was deleted goes for good, with everything that was made of it. Only its audit rows remain.
 
 Rows go by their foreign keys, so that a table which is added later is found without being listed here; what names the
-purged in other ways (snapshots, models, jobs, kept answers) is cleaned by hand. Blobs go after the commit: one without
-a row is litter that `gc` would find, a row without its blob would be a lie.
+purged in other ways (snapshots, models, jobs, kept answers) is cleaned by hand. Blobs go after the commit, by
+the list that it leaves: a row without its blob would be a lie.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ColumnElement, Table, delete, or_, select
 from sqlalchemy.orm import Session
@@ -24,7 +22,7 @@ from app.names import DeletedKind
 from app.outbox import SilentBell, unit_of_work
 from app.services import traces
 from app.services.deletions import refuse_busy
-from app.services.housekeeping import references_in, remove_unnamed
+from app.services.housekeeping import note_purged, references_in, remove_purged
 from app.storage.blobs import BlobStore
 
 _ROOTS: dict[DeletedKind, type[Project | Patient | Volume]] = {
@@ -34,36 +32,24 @@ _ROOTS: dict[DeletedKind, type[Project | Patient | Volume]] = {
 }
 
 
-@dataclass
-class Purged:
-    """What one purge removed: rows by table, and the blobs that their rows named."""
-
-    started_at: datetime
-    rows: dict[str, int] = field(default_factory=dict)
-    keys: set[str] = field(default_factory=set)
-
-
-def purge(session: Session, blobs: BlobStore, deletion: Deletion) -> Purged:
-    """Remove all rows of what a deletion hid; raises JobsAtWork. `remove_unnamed` then takes the blobs."""
+def purge(session: Session, blobs: BlobStore, deletion: Deletion) -> None:
+    """Remove all rows of what a deletion hid; raises JobsAtWork. `remove_purged` then takes the blobs."""
     refuse_busy(session, deletion.project_id)
-    purged = Purged(database_now(session))
+    keys: set[str] = set()
     root = Base.metadata.tables[_ROOTS[DeletedKind(deletion.kind)].__tablename__]
     doomed = _doomed(root, deletion.object_id)
     ids = _ids(session, doomed)
     if deletion.kind != DeletedKind.PROJECT:
-        purged.keys |= traces.clean_project(
-            session, blobs, deletion.project_id, ids, _names_of(session, doomed, deletion)
-        )
+        keys |= traces.clean_project(session, blobs, deletion.project_id, ids, _names_of(session, doomed, deletion))
     traces.forget_answers(session, ids)
     for table, condition in doomed.items():
-        purged.keys |= set(references_in(session, table, condition))
+        keys |= set(references_in(session, table, condition))
+    note_purged(session, keys)
     hidden = Base.metadata.tables[Deletion.__tablename__]
     session.execute(delete(hidden).where(or_(hidden.c.id == deletion.id, hidden.c.object_id.in_(ids))))
     session.expunge(deletion)
     for table, condition in reversed(doomed.items()):
-        result: Any = session.execute(delete(table).where(condition))
-        purged.rows[table.name] = result.rowcount
-    return purged
+        session.execute(delete(table).where(condition))
 
 
 @dataclass(frozen=True)
@@ -86,6 +72,7 @@ def purge_due(database: Database, blobs: BlobStore) -> Sweep:
             due = select(Deletion).where(Deletion.purge_after <= database_now(session)).order_by(Deletion.id)
             found = next((each for each in session.scalars(due) if each.id not in tried), None)
         if found is None:
+            remove_purged(database, blobs)  # also what earlier purges had to leave
             return done
         tried.add(found.id)
         try:
@@ -98,16 +85,15 @@ def purge_due(database: Database, blobs: BlobStore) -> Sweep:
 
 
 def purge_one(database: Database, blobs: BlobStore, deletion_id: uuid.UUID) -> str | None:
-    """Purge one deletion, with an audit row of its own and its blobs; None where somebody else does, or did."""
+    """Purge one deletion's rows, with an audit row of its own; None where somebody else does, or did."""
     with unit_of_work(database, SilentBell()) as session:
         found = session.get(Deletion, deletion_id, with_for_update={"skip_locked": True})
         if found is None:
             return None
         told, project_id = f"{found.kind} {found.object_id}", found.project_id
         with traced(None):
-            purged = purge(session, blobs, found)
+            purge(session, blobs, found)
         traces.write_audit(session, Trace("retention", None, "purge", told, project_id, "", ""))
-    remove_unnamed(database, blobs, purged.keys, purged.started_at)
     return told
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import time
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -16,16 +17,17 @@ from typer.testing import CliRunner
 
 from app.api.access import RULES
 from app.cli import app as cli
-from app.db.models import AuditEvent, Base, Deletion, Round, Upload, Webhook, WebhookDelivery
+from app.db.models import AuditEvent, Base, Deletion, PurgedBlob, Round, Upload, Volume, Webhook, WebhookDelivery
 from app.names import JobKind, JobState, WebhookEvent
 from app.outbox import SilentBell, unit_of_work
 from app.services.deletions import delete_volume
-from app.services.housekeeping import find_bad_blobs, find_orphans
+from app.services.housekeeping import find_bad_blobs, find_orphans, remove_purged
 from app.services.jobs import queue_job
 from app.services.purging import Sweep, purge_due
 from app.services.rounds import ProposedPick, record_picks
 from app.services.webhooks import address_delivery
 from app.settings import settings
+from app.storage.blobs import ORPHAN_GRACE_S
 from app.storage.stores import LocalStore, open_store
 from tests.api.conftest import Service, on_sqlite
 from tests.api.test_housekeeping import close_round
@@ -82,7 +84,7 @@ def age_blobs(service: Service) -> LocalStore:
     blobs = open_store(service.knobs)
     assert isinstance(blobs, LocalStore)
     for blob in blobs.iterate():
-        os.utime(blobs.root / blob.key, (time.time() - 60,) * 2)
+        os.utime(blobs.root / blob.key, (time.time() - ORPHAN_GRACE_S - 60,) * 2)
     return blobs
 
 
@@ -134,6 +136,28 @@ def test_a_deleted_volume_is_hidden_comes_back_and_is_purged_with_what_was_made_
     export = service.client.post("/v1/projects/hearts/exports")
     service.work_off()
     assert service.client.get(f"/v1/jobs/{export['id']}")["state"] == "succeeded"
+
+
+def test_a_purge_leaves_the_bytes_that_somebody_may_be_about_to_name(
+    service: Service, make_project: MakeProject
+) -> None:
+    make_project()
+    victim = volumes_of(service)[0]
+    with service.database.reading() as session:
+        volume = session.get_one(Volume, uuid.UUID(victim["id"]))
+        pack, original = str(volume.pack_key), str(volume.original_key)
+    deletion = delete(service, f"/v1/volumes/{victim['id']}")
+    blobs = age_blobs(service)
+    blobs.put(blobs.get(pack))  # as an upload of the same file does, before its volume has a row
+    assert service.http.delete(f"/v1/deletions/{deletion['id']}").status_code == 204
+    assert (blobs.exists(pack), blobs.exists(original)) == (True, False)
+    assert remove_purged(service.database, blobs) == []
+    age_blobs(service)
+    purge_due(service.database, blobs)
+    assert not blobs.exists(pack), "nobody named it in the end"
+    assert rows_naming(service, [victim["id"]]) == set()
+    with service.database.reading() as session:
+        assert session.scalars(select(PurgedBlob)).all() == []
 
 
 def test_a_patient_and_a_project_go_with_all_that_is_theirs(service: Service, make_project: MakeProject) -> None:
