@@ -219,6 +219,11 @@ class Trial:
 
     def _annotate(self, first: Client, second: Client) -> None:
         """Two people at two processes hold different slices; each submits at the other process."""
+        for who in ("anna", "ben"):
+            self.engine.execute("api", "nextslice", "user", "add", who, "--no-password")
+            path = f"{first.url}/v1/projects/demo/members/{who}"
+            headers = self._headers | {"Content-Type": "application/json"}
+            httpx.put(path, json={"role": "annotator"}, headers=headers).raise_for_status()
         held = [
             client.post("/v1/projects/demo/leases", {"annotator": who, "n": 1})["items"][0]
             for client, who in ((first, "anna"), (second, "ben"))

@@ -12,7 +12,7 @@ NextSliceError
 │   ├── ProtocolRefused, LabelSchemaRefused, BudgetRefused, ProjectSettingRefused, UnknownStrategy, CursorRefused
 │   ├── SupervisionMismatch, MaskIncomplete, EmptyBody, OtherSlice, WebhookRefused, ExportRefused
 │   ├── VolumeNotExportable, UnknownAblation, IdempotencyKeyRefused, IdempotencyKeyReused,
-│   ├── AccountRefused, CommentMissing, PinOutside
+│   ├── AccountRefused, CommentMissing, PinOutside, NotAnAnnotator, SchemaVersionStale
 │   └── BadBlobKey, BlobRangeOutside, StoreRefused
 ├── Unauthorized            401  NotSignedIn, SignInFailed, SignInNotBegun, ProviderRefused, IdentityRefused
 ├── Forbidden               403  RoleMissing, ScopeMissing, AdministratorOnly, NotInAnothersName, SignedByAnother,
