@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BeforeValidator
 from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 
@@ -23,6 +24,9 @@ from app.services import jobs, predictions, projects
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=CreatingRoute)
 
 _log = get_log(__name__)
+
+EventId = Annotated[int | None, BeforeValidator(lambda sent: None if sent == "" else sent)]
+"""A `Last-Event-ID`; sent empty, as proxies may, it is none."""
 
 _POLL_S = 0.5
 _KEEP_ALIVE_S = 15.0
@@ -55,12 +59,15 @@ def retry_job(job: str, session: Writing) -> JobWire:
 
 @router.get("/jobs/{job}/events", responses={204: {"description": "It is finished, and its last event was seen."}})
 async def follow_job(
-    job: str, request: Request, house: TheHouse, last_event_id: Annotated[int | None, Header()] = None
+    job: str, request: Request, house: TheHouse, last_event_id: Annotated[EventId, Header()] = None
 ) -> Response:
-    """The job as server-sent events, one a change, until it is finished; `Last-Event-ID` resumes."""
+    """The job as server-sent events, one a change, until it is finished; `Last-Event-ID` resumes.
+
+    One that the job has not come to yet is of a time before a back-up was restored: the stream begins with the present.
+    """
     seen = -1 if last_event_id is None else last_event_id
     wire = await run_in_threadpool(_read_wire, house, job)  # an unknown job is a 404, not an empty stream
-    if JobState(wire.state).is_final and wire.revision <= seen:
+    if JobState(wire.state).is_final and wire.revision == seen:
         return Response(status_code=204)  # the one answer after which an EventSource does not come back
     events = _job_events(house, job, request, seen)
     return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
@@ -86,7 +93,7 @@ async def _job_events(house: House, job: str, request: Request, seen: int) -> As
             # The answer has begun, so no status can tell; the client comes back, with the id of the last event.
             _log.warning("stream_without_database", job=job, reason=str(error.orig))
             return
-        if wire.revision > seen:
+        if wire.revision != seen:
             seen, silent_s = wire.revision, 0.0
             yield f"id: {seen}\nevent: job\ndata: {wire.model_dump_json()}\n\n"
         if JobState(wire.state).is_final:

@@ -227,6 +227,10 @@ def test_a_job_is_followed_live_and_from_where_one_was(service: Service, make_pr
     assert (seen.status_code, seen.text) == (204, ""), "nothing happened since, nor will: nobody need come back"
     before = service.http.get(path, headers={"Last-Event-ID": str(int(last) - 1)})
     assert before.text.startswith(f"id: {last}\nevent: job\n"), "what was missed"
+    for unknown in (str(int(last) + 1_000), ""):  # of a time before a back-up was restored; and of a proxy
+        anew = service.http.get(path, headers={"Last-Event-ID": unknown})
+        assert anew.text.startswith(f"id: {last}\nevent: job\n"), "the present state"
+    assert service.refusal("GET", path, headers={"Last-Event-ID": "last"}) == (422, "invalid-request")
     assert service.refusal("GET", "/v1/jobs/nothing/events") == (404, "record-not-found")
 
 
