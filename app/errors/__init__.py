@@ -22,7 +22,7 @@ NextSliceError
 ├── NotAllowed              405  MethodRefused
 ├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, VolumeCutAlready, PackNotRebuilt,
 │                                GroundTruthExists, GroundTruthMissing, RoundOpen, NothingLeft,
-│                                RoundStateConflict, RoundPending,
+│                                RoundStateConflict, RoundSuperseded, RoundPending,
 │                                NoModelYet, JobLostError, JobCancelled, JobFinishedError, JobNotRetryable,
 │                                AddressTaken, DatabaseEncodingRefused, ResumeMismatch, ModelVersionIncomplete,
 │                                NoEarlierModel,
@@ -441,6 +441,9 @@ from app.errors.rounds import (
 )
 from app.errors.rounds import (
     RoundStateConflict as RoundStateConflict,
+)
+from app.errors.rounds import (
+    RoundSuperseded as RoundSuperseded,
 )
 from app.errors.rounds import (
     SliceLeasedElsewhere as SliceLeasedElsewhere,

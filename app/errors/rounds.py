@@ -47,6 +47,16 @@ class RoundStateConflict(Conflict):
         super().__init__(f"Round {number} is {state}; {wanted}.")
 
 
+class RoundSuperseded(Conflict):
+    """A later round has proposed since, so nothing more is proposed for this one."""
+
+    code = "round-superseded"
+
+    def __init__(self, number: int, newest: int) -> None:
+        self.number, self.newest = number, newest
+        super().__init__(f"Round {number} proposes nothing any more, for round {newest} followed it.")
+
+
 class RoundPending(Conflict):
     """Nothing can be leased now, but a job is running that will propose more."""
 

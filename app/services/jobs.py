@@ -19,9 +19,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.db.models import Job, Round, UtcDateTime
+from app.db.models import Job, Project, Round, UtcDateTime
 from app.db.session import database_now
-from app.errors import JobFinishedError, JobNotRetryable
+from app.errors import JobFinishedError, JobNotRetryable, RoundSuperseded
 from app.names import QUEUE_OF, ROUND_STATE_DURING, JobKind, JobState, Queue, RoundState, WebhookEvent
 from app.outbox import note_queued
 from app.services.lookup import find_row
@@ -97,7 +97,8 @@ def request_cancel(session: Session, job: Job) -> Job:
 def retry_job(session: Session, job: Job) -> Job:
     """Queue a failed or cancelled job anew, with its attempts given back and its round as it was while the job ran.
 
-    Raises `JobNotRetryable` for a job in any other state.
+    Raises `JobNotRetryable` for a job in any other state, and `RoundSuperseded` for one that would propose for a round
+    which another one followed: what it should choose from is taken.
     """
     retry = (
         update(Job)
@@ -108,7 +109,10 @@ def retry_job(session: Session, job: Job) -> Job:
     if queued is None:
         session.refresh(job)
         raise JobNotRetryable(job.id, job.state)
-    move_round(session, queued, ROUND_STATE_DURING.get(JobKind(queued.kind), RoundState.FAILED))
+    during = ROUND_STATE_DURING.get(JobKind(queued.kind), RoundState.FAILED)
+    move_round(session, queued, during)
+    if during == RoundState.PROPOSING:
+        _refuse_superseded(session, queued)
     note_queued(session, queued)
     return queued
 
@@ -199,3 +203,12 @@ def move_round(session: Session, job: Job, state: RoundState) -> None:
         if state == RoundState.FAILED:
             facts = {"round_id": str(moved.id), "number": moved.number, "job_id": str(job.id), "kind": job.kind}
             announce(session, moved.project_id, WebhookEvent.ROUND_FAILED, facts)
+
+
+def _refuse_superseded(session: Session, job: Job) -> None:
+    # Held as by whoever opens a round: of a retry and a next round asked for at once, the second sees the first's.
+    session.execute(select(Project.id).where(Project.id == job.project_id).with_for_update(key_share=True))
+    number = session.scalars(select(Round.number).where(Round.id == job.round_id)).one()
+    newest = session.scalars(select(func.max(Round.number)).where(Round.project_id == job.project_id)).one()
+    if newest > number:
+        raise RoundSuperseded(number, newest)

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from app.db.models import Job
+from app.db.models import Job, Round
 from app.db.session import Database
-from app.errors import JobFinishedError, JobNotRetryable, RecordNotFound
+from app.errors import JobFinishedError, JobNotRetryable, RecordNotFound, RoundSuperseded
 from app.names import JobKind, JobState, Queue, RoundState
 from app.outbox import SilentBell, unit_of_work
 from app.services.claims import beat_job, claim_next_job, fail_job, finish_job
@@ -110,6 +110,40 @@ def test_a_job_that_is_still_to_be_done_cannot_be_retried(database: Database, st
         claim(database)
     with pytest.raises(JobNotRetryable, match="only a failed or cancelled job"), database.writing() as session:
         retry_job(session, find_job(session, job_id))
+
+
+def follow_with_a_round(database: Database) -> None:
+    with unit_of_work(database, SilentBell()) as session:
+        first = session.query(Round).one()
+        facts = {"budget_percent": 3.0, "target": 2, "strategy": "gcl", "seed": 7}
+        session.add(Round(project_id=first.project_id, number=2, state=RoundState.ANNOTATING, **facts))
+
+
+@pytest.mark.parametrize("kind", [JobKind.TRAIN_ENCODER, JobKind.PROPOSE])
+def test_a_round_that_another_followed_proposes_no_more(database: Database, kind: JobKind) -> None:
+    (job_id,) = queue_jobs(database, kind)
+    cancel(database, job_id)
+    follow_with_a_round(database)
+    with (
+        pytest.raises(RoundSuperseded, match=r"Round 1 proposes nothing any more, for round 2 followed it"),
+        unit_of_work(database, SilentBell()) as session,
+    ):
+        retry_job(session, find_job(session, job_id))
+    assert read_job(database, job_id).state == JobState.CANCELLED
+    with database.reading() as session:
+        states = [each.state for each in session.query(Round).order_by(Round.number)]
+    assert states == [RoundState.FAILED, RoundState.ANNOTATING]
+
+
+def test_the_newest_round_proposes_again_and_an_earlier_one_is_trained_again(database: Database) -> None:
+    proposing, training = queue_jobs(database, JobKind.PROPOSE, JobKind.TRAIN_SEGMENTATION)
+    for job_id in (proposing, training):
+        cancel(database, job_id)
+    with unit_of_work(database, SilentBell()) as session:
+        assert retry_job(session, find_job(session, proposing)).state == JobState.QUEUED
+    follow_with_a_round(database)
+    with unit_of_work(database, SilentBell()) as session:
+        assert retry_job(session, find_job(session, training)).state == JobState.QUEUED
 
 
 def test_an_unknown_job_is_not_found(database: Database) -> None:

@@ -221,6 +221,15 @@ def test_without_imagenet_weights_the_round_is_refused_in_one_sentence(
     ]
 
 
+def test_a_round_whose_slices_were_annotated_meanwhile_is_refused_in_one_sentence(cold_ward: Ward) -> None:
+    with unit_of_work(cold_ward.place.database, SilentBell()) as session:
+        rounds.open_round(session, projects.find_project(session, "hearts")).target = 0  # as if one more had been known
+    cold_ward.work_off()
+    assert cold_ward.failures() == [
+        "The budget cannot be used: 15 % are 0 slices, and 0 are annotated or proposed already."
+    ]
+
+
 def test_a_pick_says_what_its_value_is(ward: Ward) -> None:
     ward.set_strategy("variance-ratio")
     _, picks = ward.turn(annotate=False)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sqlalchemy.orm import Session
 
 from app.db.models import Model, Project, Round, Volume
-from app.errors import Unavailable
+from app.errors import BudgetRefused, Unavailable
 from app.names import STRATEGIES as DESCRIPTORS
 from app.names import Need
 from app.protocols import load_protocol
@@ -49,6 +49,7 @@ def run(work: Work) -> Record:
         members = find_newest_members(session, project, round_)
         slices = pools.list_pool(session, project)
         volumes = load_volumes(session, [each.volume_id for each in slices])
+    budget = _budget(round_, slices)
     work.progress(0, 2, "reading the pool")
     needs = DESCRIPTORS[round_.strategy].needs
     source = PoolSource(work.blobs, slices, volumes, choose_device(work.settings), work.progress)
@@ -58,7 +59,6 @@ def run(work: Work) -> Record:
     encoder_protocol = load_protocol(project.protocol).encoder
     pool = build_query_pool(source, needs, encoder_protocol, features, members, schedule_progress(project, round_))
     work.progress(1, 2, "choosing slices")
-    budget = round_.target - int(pool.annotated.sum())
     generator = numpy_generator(round_.seed, "select", round_.number)
     try:
         picks = STRATEGIES[round_.strategy](pool, budget, project.strategy_settings, generator)
@@ -88,6 +88,15 @@ def schedule_progress(project: Project, round_: Round) -> float:
     """How many of the project's other budgets lie below the round's, as a share: 0 at the first, 1 at the last."""
     below = sum(float(each) < round_.budget_percent - 1e-9 for each in project.budgets)
     return min(1.0, below / max(1, len(project.budgets) - 1))
+
+
+def _budget(round_: Round, slices: Sequence[PoolSlice]) -> int:
+    """How many slices to choose; refused where people annotated so many others meanwhile that none is left to."""
+    known = sum((each.annotated or each.proposed) and (each.annotated or not each.excluded) for each in slices)
+    if round_.target <= known:
+        told = f"{round_.budget_percent:g} % are {round_.target} slices, and {known} are annotated or proposed already"
+        raise BudgetRefused(told)
+    return round_.target - known
 
 
 def _measure_cover(
