@@ -29,6 +29,7 @@ WAKE = "nextslice.wake"
 WAKE_EXPIRES_S = 60
 POLLING_INTERVAL_S = 0.1
 CHECK_TIMEOUT_S = 2.0
+_CHECK_KEY = "nextslice-check"
 
 
 class _FolderChannel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
@@ -106,8 +107,19 @@ def check_broker(settings: Settings) -> None:
     try:
         with Connection(settings.broker_url, transport_options=options) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=CHECK_TIMEOUT_S)
-    except (KombuError, OSError) as error:
+            if connection.transport.driver_type == "redis":
+                # One that is full answers, and takes no wake.
+                connection.default_channel.client.set(_CHECK_KEY, "", ex=60)
+    except (KombuError, OSError, *_refusals()) as error:
         raise BrokerUnreachable(str(error)) from error
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    try:
+        from redis.exceptions import RedisError
+    except ImportError:
+        return ()
+    return (RedisError,)
 
 
 def _transport_options(settings: Settings) -> dict[str, Any]:

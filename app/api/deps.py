@@ -6,13 +6,14 @@ What waits for nothing is `async`: FastAPI sends every other dependency to a thr
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Header, Request
 from sqlalchemy.orm import Session
 
 from app.api.idempotency import begin_keyed
+from app.api.probes import Probe
 from app.db.session import Database
 from app.errors import NotSignedIn
 from app.outbox import Dispatcher, unit_of_work
@@ -48,6 +49,8 @@ class House:
     dispatcher: Dispatcher
     background: Mapping[str, Background]
     """All that runs beside the requests, the dispatcher too, each by name."""
+    probes: dict[str, Probe] = field(default_factory=dict)
+    """The checks of `/readyz` that are under way, by part."""
 
 
 async def _house(request: Request) -> House:

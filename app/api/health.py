@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import APIRouter, Response
@@ -10,6 +11,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.deps import House, TheHouse
+from app.api.probes import ask_parts
 from app.broker import check_broker
 from app.db.session import is_reachable
 from app.errors import BrokerUnreachable, StoreUnreachable
@@ -49,11 +51,7 @@ async def healthz() -> Health:
 def readyz(house: TheHouse, response: Response) -> Readiness:
     """Database, schema, blobs, broker, disk and the service's own threads, each by name; 503 when one fails."""
     parts = {
-        "database": _database_state(house),
-        "migrations": _migrations_state(house),
-        "blobs": _blobs_state(house),
-        "broker": _broker_state(house),
-        "disk": _disk_state(house),
+        **ask_parts({part: partial(check, house) for part, check in _CHECKS.items()}, house.probes),
         **{name: _OK if each.is_alive else "not running" for name, each in house.background.items()},
     }
     ready = all(state == _OK for state in parts.values())
@@ -104,5 +102,17 @@ def _broker_state(house: House) -> str:
 
 
 def _disk_state(house: House) -> str:
-    free, wanted = shutil.disk_usage(house.settings.home).free, house.settings.free_disk_bytes
+    try:
+        free, wanted = shutil.disk_usage(house.settings.home).free, house.settings.free_disk_bytes
+    except OSError as error:
+        return error.strerror or type(error).__name__
     return _OK if free >= wanted else f"{free // 2**20} MiB free, {wanted // 2**20} MiB wanted"
+
+
+_CHECKS = {
+    "database": _database_state,
+    "migrations": _migrations_state,
+    "blobs": _blobs_state,
+    "broker": _broker_state,
+    "disk": _disk_state,
+}

@@ -32,6 +32,7 @@ from sqlalchemy.engine import URL, make_url
 from app.db.migrate import current_revision
 from app.db.session import Database
 from app.errors import BackupRefused, BadBlobKey, BlobDamaged, BlobNotFound
+from app.services.housekeeping import iterate_references
 from app.settings import Settings
 from app.storage.blobs import CHUNK_BYTES, BlobStore, StoredBlob, blob_digest, verify_blob
 from app.storage.secret_key import KEY_FILE
@@ -41,7 +42,7 @@ _MANIFEST, _DATABASE, _END = "manifest.json", "database", "end.json"
 
 @dataclass(frozen=True)
 class BackedUp:
-    """What a back-up holds: blobs, their bytes, and the blobs that are damaged or went meanwhile and are not in it."""
+    """What a back-up holds: blobs, their bytes, and the blobs that are damaged or gone and not in it."""
 
     blobs: int
     bytes: int
@@ -89,7 +90,10 @@ def restore(database: Database, blobs: BlobStore, knobs: Settings, source: Path)
 
 
 def _write(database: Database, blobs: BlobStore, knobs: Settings, file: IO[bytes], target: Path) -> BackedUp:
-    count, size, left_out = 0, 0, []
+    packed, size, left_out = set(), 0, []
+    # Asked before the copy is made: what is purged from then on is in the copy, and is told to be missing.
+    with database.reading() as session:
+        named = {key for key, _ in iterate_references(session)}
     with tarfile.open(fileobj=file, mode="w") as archive:
         manifest = {
             "engine": _engine(database),
@@ -109,11 +113,11 @@ def _write(database: Database, blobs: BlobStore, knobs: Settings, file: IO[bytes
             try:
                 verify_blob(blobs, blob.key)
                 size += _add_blob(archive, blobs, blob)
-                count += 1
+                packed.add(blob.key)
             except (BlobDamaged, BlobNotFound):
                 left_out.append(blob.key)
-        _add(archive, _END, json.dumps({"blobs": count}).encode())
-    return BackedUp(count, size, tuple(left_out))
+        _add(archive, _END, json.dumps({"blobs": len(packed)}).encode())
+    return BackedUp(len(packed), size, (*left_out, *sorted(named - packed - set(left_out))))
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,7 +25,11 @@ def open_store(knobs: Settings) -> BlobStore:
 
 
 class LocalStore:
-    """Blobs as files under `root`: `root/sha256/ab/ab...`, with unfinished ones under `root/unfinished`."""
+    """Blobs as files under `root`: `root/sha256/ab/ab...`, with unfinished ones under `root/unfinished`.
+
+    `BlobNotFound` is for one file that is not there while the folder is; a folder that is gone (a mount that was lost),
+    full or not to be written is `StoreUnreachable`.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -40,51 +45,51 @@ class LocalStore:
         temporary = self._unfinished / uuid4().hex
         digest, size = hashlib.sha256(), 0
         try:
-            with temporary.open("xb") as file:
-                for chunk in chunks:
+            with self._at_hand():
+                file = temporary.open("xb")
+            with file:
+                for chunk in chunks:  # what fails there is the source's
                     digest.update(chunk)
                     size += len(chunk)
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
+                    with self._at_hand():
+                        file.write(chunk)
+                with self._at_hand():
+                    file.flush()
+                    os.fsync(file.fileno())
             key = blob_key(digest.hexdigest())
             # Renamed even over a blob that is there: this heals a damaged one and makes its date new, so that a
             # collector does not take away what a row is about to point at.
-            self._publish(temporary, self._path(key))
+            with self._at_hand():
+                self._publish(temporary, self._path(key))
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
             raise
         return StoredBlob(key, size, time.time())
 
     def get(self, key: str) -> bytes:
         """The whole content."""
-        try:
+        with self._at_hand(key):
             return self._path(key).read_bytes()
-        except FileNotFoundError:
-            raise BlobNotFound(key) from None
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Exactly `length` bytes from `start`, read with one positioned read."""
         if start < 0 or length < 0:
             raise BlobRangeOutside(key, start, length)
-        try:
+        with self._at_hand(key):
             descriptor = os.open(self._path(key), os.O_RDONLY)
-        except FileNotFoundError:
-            raise BlobNotFound(key) from None
-        try:
-            content = os.pread(descriptor, length, start)
-        finally:
-            os.close(descriptor)
+            try:
+                content = os.pread(descriptor, length, start)
+            finally:
+                os.close(descriptor)
         if len(content) != length:
             raise BlobRangeOutside(key, start, length)
         return content
 
     def stream(self, key: str) -> Iterator[bytes]:
         """The content in chunks; the key is checked at once, not at the first chunk."""
-        try:
+        with self._at_hand(key):
             file = self._path(key).open("rb")
-        except FileNotFoundError:
-            raise BlobNotFound(key) from None
 
         def chunks() -> Iterator[bytes]:
             with file:
@@ -95,11 +100,16 @@ class LocalStore:
 
     def exists(self, key: str) -> bool:
         """Whether the blob is there."""
-        return self._path(key).is_file()
+        try:
+            with self._at_hand(key):
+                return self._path(key).stat().st_size >= 0
+        except BlobNotFound:
+            return False
 
     def delete(self, key: str) -> None:
         """Remove the blob, if it is there."""
-        self._path(key).unlink(missing_ok=True)
+        with suppress(BlobNotFound), self._at_hand(key):
+            self._path(key).unlink()
 
     def iterate(self) -> Iterator[StoredBlob]:
         """All blobs; a file whose name is no key, or that vanishes meanwhile, is passed over."""
@@ -126,8 +136,19 @@ class LocalStore:
 
     def check(self) -> None:
         """Raise `StoreUnreachable` unless blobs can be written."""
-        if not os.access(self._unfinished, os.W_OK | os.X_OK):
-            raise StoreUnreachable(str(self.root), "the folder is gone or cannot be written")
+        made = self.root / "sha256"  # by the first put
+        for folder in (self._unfinished, made) if made.exists() else (self._unfinished,):
+            if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+                raise StoreUnreachable(str(self.root), f"its folder {folder.name} is gone or cannot be written")
+
+    @contextmanager
+    def _at_hand(self, key: str = "") -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if key and isinstance(error, FileNotFoundError) and self._unfinished.is_dir():
+                raise BlobNotFound(key) from None
+            raise StoreUnreachable(str(self.root), error.strerror or str(error)) from error
 
     def _path(self, key: str) -> Path:
         blob_digest(key)

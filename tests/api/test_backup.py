@@ -21,12 +21,15 @@ from app.client import Client
 from app.db.session import Database
 from app.embedded import running_service
 from app.errors import BackupRefused
+from app.outbox import SilentBell, unit_of_work
 from app.services.backups import back_up, restore
 from app.services.housekeeping import find_bad_blobs
 from app.settings import Settings, settings
+from app.storage.blobs import blob_key
 from app.storage.stores import LocalStore, open_store
 from tests.api.conftest import Service, on_sqlite
 from tests.api.test_housekeeping import close_round
+from tests.rows import add_project
 
 PICTURES = ("image", "annotation", "prediction", "uncertainty")
 
@@ -155,9 +158,12 @@ def test_a_back_up_overwrites_nothing_and_tells_which_blobs_it_lacks(database: D
     store = LocalStore(knobs.blob_folder)
     sound, damaged = store.put(b"sound"), store.put(b"damaged")
     (store.root / damaged).write_bytes(b"else")
+    gone = blob_key("0" * 64)
+    with unit_of_work(database, SilentBell()) as session:
+        add_project(session).protocol = {"named": gone}
     file = tmp_path / "some.tar"
     done = back_up(database, store, knobs, file)
-    assert (done.blobs, done.left_out) == (1, (damaged,))
+    assert (done.blobs, done.left_out) == (1, (damaged, gone))
     with tarfile.open(file) as archive:
         assert sound in archive.getnames()
     content = file.read_bytes()

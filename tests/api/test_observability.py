@@ -6,6 +6,8 @@ import io
 import json
 import logging
 import shutil
+import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,11 +22,15 @@ from sqlalchemy import text
 
 from app.api.health import readyz
 from app.api.metrics import RequestMeter
+from app.api.probes import Probe, ask_parts
+from app.broker import check_broker
 from app.embedded import running_service
+from app.errors import BrokerUnreachable
 from app.log import configure_logging
 from app.main import open_house
 from app.outbox import SilentBell, unit_of_work
 from app.settings import Settings
+from benchmarks.stack import free_port
 from tests.api.conftest import Service, on_sqlite
 
 Make = Callable[..., Any]
@@ -136,6 +142,50 @@ def test_readiness_names_the_failing_part(service: Service) -> None:
     assert list(failing(service.url)) == ["broker"]
     shutil.rmtree(service.knobs.blob_folder)
     assert sorted(failing(service.url)) == ["blobs", "broker"]
+    shutil.rmtree(service.knobs.home)
+    assert "disk" in failing(service.url)
+
+
+def test_a_part_that_hangs_is_named_and_not_asked_twice() -> None:
+    asked, end = [], threading.Event()
+
+    def hang() -> str:
+        asked.append(1)
+        end.wait(30)
+        return "ok"
+
+    probes: dict[str, Probe] = {}
+    checks = {"quick": lambda: "ok", "slow": hang, "broken": lambda: str(1 / 0)}
+    for _ in range(2):
+        told = ask_parts(checks, probes, within_s=0.3)
+        assert told == {"quick": "ok", "slow": "no answer within 0.3 s", "broken": "ZeroDivisionError"}
+    end.set()
+    probes["slow"].join()
+    assert ask_parts(checks, probes)["slow"] == "ok"
+    assert len(asked) == 2
+
+
+def test_a_broker_that_takes_no_writes_is_not_ready(tmp_path: Path) -> None:
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--save", "", "--maxmemory", "1000", "--dir", str(tmp_path)]
+    try:
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    except FileNotFoundError:
+        pytest.skip("no redis-server on this machine")
+    try:
+        knobs = Settings(broker_url=f"redis://127.0.0.1:{port}/0")
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                check_broker(knobs)
+            except BrokerUnreachable as error:
+                if "memory" in str(error):
+                    break
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        server.kill()
+        server.wait()
 
 
 @pytest.mark.parametrize("part", ["dispatcher", "postman", "janitor"])

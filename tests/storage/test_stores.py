@@ -5,7 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -224,8 +224,26 @@ def test_the_settings_say_which_store(tmp_path: Path, s3_bucket: str) -> None:
     assert isinstance(open_store(Settings(home=tmp_path, blob_url=f"s3://{s3_bucket}")), S3Store)
 
 
-def test_a_folder_that_is_gone_fails_the_check(local: LocalStore) -> None:
+def test_a_folder_that_is_gone_fails_the_check_and_is_no_missing_blob(local: LocalStore) -> None:
+    key = local.put(b"there")
     local.check()
     shutil.rmtree(local.root)
-    with pytest.raises(StoreUnreachable):
-        local.check()
+    asked: list[Callable[[], object]] = [
+        local.check,
+        lambda: local.put(b"more"),
+        lambda: local.get(key),
+        lambda: local.get_range(key, 0, 1),
+        lambda: local.stream(key),
+        lambda: local.exists(key),
+        lambda: local.delete(key),
+    ]
+    for ask in asked:
+        with pytest.raises(StoreUnreachable):
+            ask()
+
+
+def test_a_folder_of_blobs_that_is_none_fails_the_check(local: LocalStore) -> None:
+    (local.root / "sha256").write_bytes(b"a file")
+    for ask in (local.check, lambda: local.put(b"more")):
+        with pytest.raises(StoreUnreachable):
+            ask()
