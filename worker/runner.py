@@ -8,13 +8,10 @@ meanwhile writes nothing, and whoever is killed in between has written nothing.
 from __future__ import annotations
 
 import re
-import threading
 import uuid
 from collections.abc import Callable
-from contextvars import copy_context
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -26,8 +23,6 @@ from app.log import get_log, log_context
 from app.names import JobKind, Queue
 from app.outbox import Bell, SilentBell, unit_of_work
 from app.services.claims import (
-    Beat,
-    beat_job,
     claim_next_job,
     fail_job,
     finish_job,
@@ -38,10 +33,10 @@ from app.services.claims import (
 )
 from app.settings import Settings
 from app.storage.blobs import BlobStore
+from worker.heartbeat import Heartbeat
 from worker.learning.errors import MemoryExhaustedError
 from worker.outages import outage_code, outage_sentence
 
-BEATS_PER_LEASE = 10
 DETAIL_CHARACTERS = 500
 
 Progress = Callable[[int, int, str], None]
@@ -75,6 +70,11 @@ class Work:
     progress: Progress
     keep: Keep
     checkpoint: dict[str, Any] | None = None  # where an earlier attempt got to; see `worker.checkpoints`
+
+    def tell(self, done: int, total: int, message: str) -> Callable[..., None]:
+        """Tell the progress, and give what tells the same again: a cancellation is heard in the middle of a step."""
+        self.progress(done, total, message)
+        return lambda *_facts: self.progress(done, total, message)
 
 
 Task = Callable[[Work], Record]
@@ -140,8 +140,10 @@ def _work_and_record(job: Job, place: Workplace) -> None:
             hold_job(session, job.id, job.token)
             write(session)
 
-    task = place.find_task(JobKind(job.kind))
     with Heartbeat(place.database, job.id, job.token, place.settings.job_lease_s) as heartbeat:
+        # A cold worker loads torch here, which may take longer than the lease, and than anybody waits for a cancel.
+        task = place.find_task(JobKind(job.kind))
+        heartbeat.check()
         record = task(
             Work(
                 database=place.database,
@@ -164,9 +166,13 @@ def _work_and_record(job: Job, place: Workplace) -> None:
 
 
 def _cancel(job: Job, place: Workplace) -> None:
-    with unit_of_work(place.database, place.bell) as session:
-        mark_cancelled(session, job.id, job.token)
-    _log.info("job_cancelled")
+    try:
+        with unit_of_work(place.database, place.bell) as session:
+            mark_cancelled(session, job.id, job.token)
+    except JobLostError:
+        _log.info("job_closed_before_stopping")  # by the heartbeat, before the task had begun
+    else:
+        _log.info("job_cancelled")
 
 
 def _put_back(job: Job, place: Workplace) -> None:
@@ -199,57 +205,6 @@ def _put_off(job: Job, place: Workplace, error: Exception) -> None:
     except SQLAlchemyError as still:
         # Nobody beats for the job any more: it waits as soon as its lease has run out.
         _log.warning("job_left_to_its_lease", reason=str(still))
-
-
-class Heartbeat:
-    """Prolongs a job's lease from a thread for as long as the `with` lasts, and carries the progress along."""
-
-    def __init__(self, database: Database, job_id: uuid.UUID, token: int, lease_s: float) -> None:
-        self._database = database
-        self._job_id = job_id
-        self._token = token
-        self._lease_s = lease_s
-        self._progress = (0, 0, "")
-        self._written = self._progress
-        self._learned = Beat(lost=False, cancel=False)
-        self._stopping = threading.Event()
-        # A thread begins without a context, and its lines would lack the job's id.
-        self._thread = threading.Thread(target=copy_context().run, args=(self._run,), name="heartbeat", daemon=True)
-
-    def progress(self, done: int, total: int, message: str) -> None:
-        """Note how far the task is; raises `JobLostError` or `JobCancelled` as soon as a beat has learned of it."""
-        self._progress = (done, total, message)
-        if self._learned.lost:
-            raise JobLostError(self._job_id)
-        if self._learned.cancel:
-            raise JobCancelled(self._job_id)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopping.set()
-        self._thread.join()
-        if self._progress != self._written and not self._learned.lost:
-            self._beat()
-
-    def _run(self) -> None:
-        while not self._stopping.wait(self._lease_s / BEATS_PER_LEASE):
-            self._beat()
-
-    def _beat(self) -> None:
-        progress = self._progress
-        try:
-            with unit_of_work(self._database, SilentBell()) as session:
-                self._learned = beat_job(session, self._job_id, self._token, self._lease_s, *progress)
-        except SQLAlchemyError as error:
-            # The database may be back before the lease has run out; the token decides in the end.
-            _log.warning("heartbeat_failed", reason=str(error))
-        else:
-            self._written = progress
 
 
 def _problem(error: Exception, knobs: Settings, attempts: int = 1) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from app.services.projects import LabelClass, ProjectDraft
 from app.settings import Settings
 from app.storage.planes import read_volume, store_planes
 from app.storage.stores import LocalStore
+from worker.heartbeat import Heartbeat
 from worker.learning.intensity import normalise_volume
 from worker.learning.seeding import seeded_initialisation
 from worker.runner import Workplace, run_next_job
@@ -235,6 +237,20 @@ def test_a_pick_says_what_its_value_is(ward: Ward) -> None:
     _, picks = ward.turn(annotate=False)
     assert picks[0].reason == f"chosen by variance-ratio: the members' mean disagreement is {picks[0].value:.3g}"
     assert [pick.value for pick in picks] == sorted((pick.value for pick in picks), reverse=True)
+
+
+def test_every_step_of_a_round_says_at_once_and_often_where_it_is(
+    cold_ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(Heartbeat, "progress", lambda _self, _done, _total, message: told.append(message))
+    cold_ward.turn()
+    assert told[0] == "reading the pool"
+    assert "reading validation volumes" in told
+    evaluation = told[told.index("reading the members") :]
+    scored = Counter(evaluation[1:])
+    assert all(message.startswith("scoring ") for message in scored)
+    assert min(scored.values()) > 1, "a cancellation is heard while a volume is predicted, too"
 
 
 @pytest.mark.parametrize("split", [Split.TRAIN, Split.VALIDATION, Split.TEST])

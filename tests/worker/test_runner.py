@@ -322,7 +322,7 @@ def test_every_line_about_a_job_has_its_id_those_of_the_heartbeat_too(
         beats.append(1)
         raise OperationalError("UPDATE", {}, Exception("the database is away"))
 
-    monkeypatch.setattr("worker.runner.beat_job", away)
+    monkeypatch.setattr("worker.heartbeat.beat_job", away)
 
     def task(work: Work) -> Record:
         get_log("some.task").info("working")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -40,6 +40,7 @@ def run(work: Work) -> Record:
         members = rounds.list_members(session, round_)
         if not members:
             raise NoModelYet(project.slug)
+    work.progress(0, 0, "reading the members")
     config = SegmentationConfig(**members[0].config)
     device = choose_device(work.settings)
     built = (build_network(load_weights(work.blobs, model.weights_key), config) for model in members)
@@ -50,8 +51,8 @@ def run(work: Work) -> Record:
     for done, (volume, reference) in enumerate(
         iterate_references(work.database, work.blobs, judged, config.image_size, config.resize, config.channels)
     ):
-        work.progress(done, len(judged), f"scoring {volume.patient.code} {volume.name}")
-        for member, prediction in _predict(networks, reference, config, device).items():
+        again = work.tell(done, len(judged), f"scoring {volume.patient.code} {volume.name}")
+        for member, prediction in _predict(networks, reference, config, device, again).items():
             metrics += _score(round_, volume, reference, member, prediction, classes)
     summary = summarise(metrics, members, {volume.id: volume.patient.code for volume in judged})
 
@@ -105,11 +106,15 @@ def _mean_dice(rows: Sequence[Metric]) -> float | None:
 
 
 def _predict(
-    networks: Sequence[torch.nn.Module], reference: ReferenceVolume, config: SegmentationConfig, device: torch.device
+    networks: Sequence[torch.nn.Module],
+    reference: ReferenceVolume,
+    config: SegmentationConfig,
+    device: torch.device,
+    again: Callable[..., None],
 ) -> dict[int | None, LabelArray]:
     """Member -> labels in native geometry; None is the ensemble, the mean of the members' probabilities."""
     height, width = reference.reference.shape[1:]
-    each = [predict_probabilities([network], reference.images, config, device) for network in networks]
+    each = [predict_probabilities([network], reference.images, config, device, again) for network in networks]
     maps: dict[int | None, torch.Tensor] = dict(enumerate(each))
     maps[None] = torch.stack(each).mean(dim=0)
     return {member: labels_in_native(maps[member], (height, width), config.resize).cpu().numpy() for member in maps}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from functools import partial
 from typing import Any
 
 import torch
@@ -33,17 +32,16 @@ def run(work: Work) -> Record:
         if not members:
             raise NoModelYet(session.get_one(Project, work.project_id).slug)
         volumes = load_volumes(session, [uuid.UUID(each) for each in work.payload["volume_ids"]])
+    work.progress(0, len(volumes), "reading the members")
     config = SegmentationConfig(**members[0].config)
     device = choose_device(work.settings)
     built = (build_network(load_weights(work.blobs, model.weights_key), config) for model in members)
     networks = make_ready(built, config.precision, device)
     predicted = []
     for done, volume in enumerate(volumes.values()):
-        told = done, len(volumes), f"predicting {volume.patient.code} {volume.name}"
-        work.progress(*told)
-        planes = torch.from_numpy(read_planes(work.blobs, volume, config.image_size, config.resize, config.channels))
         # Told again at every batch of planes, so that a cancellation need not wait for the volume.
-        again = partial(_tell, work, told)
+        again = work.tell(done, len(volumes), f"predicting {volume.patient.code} {volume.name}")
+        planes = torch.from_numpy(read_planes(work.blobs, volume, config.image_size, config.resize, config.channels))
         mask, unsure = predict_with_uncertainty(networks, planes, (volume.height, volume.width), config, device, again)
         pack = store_planes(work.blobs, unsure)
         predicted.append(PredictedVolume(volume.id, work.blobs.put(encode_mask(mask)), pack))
@@ -53,7 +51,3 @@ def run(work: Work) -> Record:
         return {"volumes": len(predicted), "round": round_.number, "model_version": round_.number}
 
     return record
-
-
-def _tell(work: Work, told: tuple[int, int, str], *_planes: object) -> None:
-    work.progress(*told)

@@ -22,6 +22,7 @@ from worker.device import choose_device, describe_device
 from worker.learning.configs import SegmentationConfig
 from worker.learning.errors import WeightsError, WeightsMissingError
 from worker.learning.seeding import derive_seed
+from worker.learning.shapes import ReferenceVolume
 from worker.learning.train import FittedSegmentation, fit_segmentation
 from worker.memory import fit_in_memory
 from worker.references import iterate_references, list_references
@@ -47,8 +48,7 @@ def run(work: Work) -> Record:
     work.progress(0, 0, "reading slices")
     judged = list_references(work.database, project, Split.VALIDATION)
     seen_as = (config.image_size, config.resize, config.channels)
-    references = iterate_references(work.database, work.blobs, judged, *seen_as)
-    validation = [reference for _, reference in references]
+    validation = _read_validation(work, judged, *seen_as)
     training = load_labelled_slices(work.database, work.blobs, annotated, volumes, *seen_as, work.progress)
     device = choose_device(work.settings)
     seen = [str(each.version_id) for each in annotated] + [str(volume.id) for volume in judged]
@@ -82,6 +82,14 @@ def run(work: Work) -> Record:
         return {"members": [{"member": model.member, **model.metrics} for model in members]}
 
     return record
+
+
+def _read_validation(work: Work, judged: Sequence[Volume], size: int, how: str, channels: int) -> list[ReferenceVolume]:
+    read = []
+    for _, reference in iterate_references(work.database, work.blobs, judged, size, how, channels):
+        read.append(reference)
+        work.progress(len(read), len(judged), "reading validation volumes")
+    return read
 
 
 def _config(
