@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sqlalchemy import update
+from sqlalchemy import select, update
 from torchvision.models import resnet18
 
 from app.datasets.phantom import PhantomConfig, list_phantoms
@@ -26,6 +26,7 @@ from app.services.ground_truth import add_ground_truth
 from app.services.oracle import annotate_proposed_slices
 from app.services.projects import LabelClass, ProjectDraft
 from app.settings import Settings
+from app.storage.masks import encode_mask
 from app.storage.planes import read_volume, store_planes
 from app.storage.stores import LocalStore
 from worker.heartbeat import Heartbeat
@@ -208,6 +209,45 @@ def test_garbage_in_place_of_all_ground_truth_changes_no_pick(ward: Ward, other_
         picks.append([(pick.slice_id, pick.value) for pick in each.turn(annotate=False)[1]])
     assert len(picks[0]) == 4
     assert picks[0] == picks[1]
+
+
+def test_test_patients_reach_neither_encoder_nor_selection_nor_training(fresh: Path, tmp_path: Path) -> None:
+    """Other images and other masks of the test patients leave every pick, weight and checkpoint as it was."""
+    learned = []
+    for name in ("as they are", "garbled"):
+        for ward in open_ward(fresh, tmp_path / name):
+            ward.set_strategy("gcl")
+            if name == "garbled":
+                garble_split(ward.place, Split.TEST)
+            done, picks = ward.turn()
+            second, more = ward.turn(annotate=False)
+            assert ward.failures() == []
+            assert (done.state, second.state) == (RoundState.CLOSED, RoundState.ANNOTATING)
+            with ward.place.database.reading() as session:
+                models = session.scalars(select(Model).order_by(Model.kind, Model.member)).all()
+                told = [
+                    {name: each for name, each in model.metrics.items() if "seconds" not in name} for model in models
+                ]
+                made = [(model.kind, model.weights_key, model.features_key) for model in models]
+            learned.append(([(pick.slice_id, pick.value) for pick in [*picks, *more]], made, told))
+    assert len(learned[0][1]) == 3  # an encoder and two members, who tell how they did on the validation patients
+    assert ["validation_dice" in metrics for metrics in learned[0][2]] == [False, True, True]
+    assert learned[0] == learned[1]
+
+
+def garble_split(place: Workplace, split: Split) -> None:
+    """Give the volumes of a split noise for images and nothing but background for masks."""
+    with unit_of_work(place.database, SilentBell()) as session:
+        found = session.query(Volume).join(Volume.patient).where(Patient.split == split).all()
+        assert found
+        for volume in found:
+            shape = (volume.depth, volume.height, volume.width)
+            noise = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
+            pack = store_planes(place.blobs, noise)
+            volume.pack_key, volume.pack_offsets = pack.key, list(pack.offsets)
+            volume.dtype, volume.slope, volume.intercept = "uint8", 1.0, 0.0
+            empty = place.blobs.put(encode_mask(np.zeros(shape, np.uint8)))
+            session.execute(update(GroundTruth).where(GroundTruth.volume_id == volume.id).values(mask_key=empty))
 
 
 def test_without_imagenet_weights_the_round_is_refused_in_one_sentence(
