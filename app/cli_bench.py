@@ -60,8 +60,10 @@ def bench_run(
     with service(url, knobs, tuple(Queue)) as client, progress() as tell:
         results = run_bench(client, listing, plan, target, tell)
     table = Table("strategy", *(f"{budget:g} %" for budget in plan.budgets), title="mean Dice, test patients")
-    for strategy, by_budget in summarise_results(results).items():
-        table.add_row(strategy, *(f"{by_budget[budget]:.3f}" for budget in plan.budgets))
+    for strategy, by_budget in summarise_results(target).items():
+        table.add_row(
+            strategy, *(f"{by_budget[budget]:.3f}" if budget in by_budget else "-" for budget in plan.budgets)
+        )
     out.print(table)
     for warning in sorted(encoder_warnings(target)):
         out.print(f"warning: {warning}")

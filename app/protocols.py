@@ -181,7 +181,7 @@ PRESETS: dict[str, Protocol] = {
             pseudo_weight=1.0,
             validate_every=200,
             resize="area",
-            recipe="modern",  # docs/adr/0007; `recipe: paper` trains as published at this size
+            recipe="modern",  # docs/adr/0007; `recipe: paper` trains as published but for these fields
             **RECIPES["modern"],
         ),
     ),

@@ -75,13 +75,14 @@ def append_results(
             )
 
 
-def summarise_results(path: Path) -> dict[str, dict[float, float]]:
-    """Strategy -> budget -> mean Dice over classes, members and seeds."""
+def summarise_results(out: Path) -> dict[str, dict[float, float]]:
+    """Strategy -> budget -> headline Dice (over classes, volumes and members, as the service has it), over seeds."""
+    manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
     cells: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["member"] != "ensemble" and row["dice"]:
-                cells[row["strategy"]][float(row["budget_percent"])].append(float(row["dice"]))
+    for run in manifest["runs"].values():
+        for budget, round_ in run["rounds"].items():
+            if round_["summary"]["dice"] is not None:
+                cells[run["strategy"]][float(budget)].append(round_["summary"]["dice"])
     return {
         strategy: {budget: fmean(values) for budget, values in sorted(by_budget.items())}
         for strategy, by_budget in cells.items()
