@@ -37,7 +37,8 @@ def listed(database: Database, tmp_path: Path) -> Iterator[tuple[httpx.Client, d
             add_project(session, f"other-{number}")
         slices = add_slices(session, project, ROWS, 4)
         round_ = propose_all(session, project, slices)
-        hook = webhooks.create_webhook(session, project, "http://127.0.0.1:9/x", [WebhookEvent.ROUND_CLOSED], True)
+        judged = webhooks.judge_url("http://127.0.0.1:9/x", allow_private=True)
+        hook = webhooks.create_webhook(session, project, judged, [WebhookEvent.ROUND_CLOSED])
         for number in range(ROWS):
             queue_job(session, project_id=project.id, kind=JobKind.EXPORT)
             webhooks.address_delivery(session, hook, WebhookEvent.PING, {}).state = DeliveryState.DELIVERED
