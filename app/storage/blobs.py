@@ -58,6 +58,10 @@ class BlobStore(Protocol):
         """The content in chunks of at most `CHUNK_BYTES`."""
         ...
 
+    def find(self, key: str) -> StoredBlob | None:
+        """The blob as it is kept now; None where it is not there."""
+        ...
+
     def exists(self, key: str) -> bool:
         """Whether the blob is there."""
         ...

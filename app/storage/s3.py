@@ -82,13 +82,13 @@ class S3Store:
         if start < 0 or length < 0:
             raise BlobRangeOutside(key, start, length)
         if length == 0:  # a ranged request cannot ask for nothing
-            self._size(key)
+            self._head(key)
             return b""
         try:
             with self._answering(key):
                 content = bytes(obstore.get_range(self._bucket, key, start=start, length=length))
         except StoreUnreachable:
-            if start >= self._size(key):
+            if start >= self._head(key).size_bytes:
                 raise BlobRangeOutside(key, start, length) from None
             raise
         if len(content) != length:
@@ -112,13 +112,16 @@ class S3Store:
 
         return chunks()
 
+    def find(self, key: str) -> StoredBlob | None:
+        """The blob as it is kept now; None where it is not there."""
+        try:
+            return self._head(key)
+        except BlobNotFound:
+            return None
+
     def exists(self, key: str) -> bool:
         """Whether the blob is there."""
-        try:
-            self._size(key)
-        except BlobNotFound:
-            return False
-        return True
+        return self.find(key) is not None
 
     def delete(self, key: str) -> None:
         """Remove the blob, if it is there."""
@@ -152,12 +155,13 @@ class S3Store:
         with self._answering():
             next(iter(obstore.list(self._bucket, prefix="sha256", chunk_size=1)), None)
 
-    def _size(self, key: str) -> int:
+    def _head(self, key: str) -> StoredBlob:
         import obstore
 
         blob_digest(key)
         with self._answering(key):
-            return int(obstore.head(self._bucket, key)["size"])
+            found = obstore.head(self._bucket, key)
+        return StoredBlob(key, found["size"], found["last_modified"].timestamp())
 
     @contextmanager
     def _answering(self, key: str = "") -> Iterator[None]:

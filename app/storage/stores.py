@@ -93,18 +93,27 @@ class LocalStore:
 
         def chunks() -> Iterator[bytes]:
             with file:
-                while chunk := file.read(CHUNK_BYTES):
+                while True:
+                    with self._at_hand():  # a mount may be lost between two chunks
+                        chunk = file.read(CHUNK_BYTES)
+                    if not chunk:
+                        return
                     yield chunk
 
         return chunks()
 
-    def exists(self, key: str) -> bool:
-        """Whether the blob is there."""
+    def find(self, key: str) -> StoredBlob | None:
+        """The blob as it is kept now; None where it is not there."""
         try:
             with self._at_hand(key):
-                return self._path(key).stat().st_size >= 0
+                status = self._path(key).stat()
         except BlobNotFound:
-            return False
+            return None
+        return StoredBlob(key, status.st_size, status.st_mtime)
+
+    def exists(self, key: str) -> bool:
+        """Whether the blob is there."""
+        return self.find(key) is not None
 
     def delete(self, key: str) -> None:
         """Remove the blob, if it is there."""
@@ -113,25 +122,28 @@ class LocalStore:
 
     def iterate(self) -> Iterator[StoredBlob]:
         """All blobs; a file whose name is no key, or that vanishes meanwhile, is passed over."""
-        for path in self.root.glob("sha256/??/*"):
-            key = path.relative_to(self.root).as_posix()
-            try:
-                blob_digest(key)
-                status = path.stat()
-            except (BadBlobKey, FileNotFoundError):
-                continue
-            yield StoredBlob(key, status.st_size, status.st_mtime)
+        with self._at_hand():
+            self._unfinished.stat()  # in a folder that is gone, the search below would only find nothing
+        paths = self.root.glob("sha256/??/*")
+        while True:
+            with self._at_hand():
+                path = next(paths, None)
+            if path is None:
+                return
+            with suppress(BadBlobKey):
+                found = self.find(path.relative_to(self.root).as_posix())
+                if found is not None:
+                    yield found
 
     def sweep_unfinished(self, older_than_s: float) -> int:
         """Remove what killed writers left behind and give back how many files that were."""
         limit, removed = time.time() - older_than_s, 0
-        for path in self._unfinished.iterdir():
-            try:
-                if path.stat().st_mtime <= limit:
-                    path.unlink()
-                    removed += 1
-            except FileNotFoundError:
-                continue
+        with self._at_hand():
+            for path in self._unfinished.iterdir():
+                with suppress(FileNotFoundError):
+                    if path.stat().st_mtime <= limit:
+                        path.unlink()
+                        removed += 1
         return removed
 
     def check(self) -> None:

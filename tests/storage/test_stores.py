@@ -1,4 +1,6 @@
+import errno
 import hashlib
+import io
 import os
 import shutil
 import signal
@@ -83,7 +85,7 @@ def test_a_range_is_exact_or_refused(store: BlobStore) -> None:
     ],
 )
 def test_a_key_outside_the_grammar_reaches_no_file(store: LocalStore, key: str) -> None:
-    for ask in (store.get, store.exists, store.delete, store.stream, lambda k: store.get_range(k, 0, 1)):
+    for ask in (store.get, store.find, store.exists, store.delete, store.stream, lambda k: store.get_range(k, 0, 1)):
         with pytest.raises(BadBlobKey):
             ask(key)
 
@@ -99,6 +101,12 @@ def test_a_blob_that_is_not_there_is_named(store: BlobStore) -> None:
     for ask in (store.get, store.stream, lambda k: store.get_range(k, 0, 1)):
         with pytest.raises(BlobNotFound, match=key):
             ask(key)
+
+
+def test_one_blob_is_found_as_the_list_has_it(store: BlobStore) -> None:
+    key = store.put(b"0123456789")
+    assert [store.find(key)] == list(store.iterate())
+    assert store.find(blob_key("ab" * 32)) is None
 
 
 def test_deleting_twice_is_no_error(store: BlobStore) -> None:
@@ -236,10 +244,28 @@ def test_a_folder_that_is_gone_fails_the_check_and_is_no_missing_blob(local: Loc
         lambda: local.stream(key),
         lambda: local.exists(key),
         lambda: local.delete(key),
+        lambda: local.find(key),
+        lambda: list(local.iterate()),
+        lambda: local.sweep_unfinished(0),
     ]
     for ask in asked:
         with pytest.raises(StoreUnreachable):
             ask()
+
+
+def test_a_disk_that_fails_in_the_middle_of_a_stream_is_an_outage(
+    local: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = local.put(b"there")
+
+    class Failing(io.BytesIO):
+        def read(self, _size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "open", lambda *_arguments: Failing())
+    chunks = local.stream(key)
+    with pytest.raises(StoreUnreachable, match="Input/output error"):
+        next(chunks)
 
 
 def test_a_folder_of_blobs_that_is_none_fails_the_check(local: LocalStore) -> None:
