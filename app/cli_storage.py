@@ -22,8 +22,9 @@ _HOUR_S = 3600.0
 
 def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Remove them; without it they are only listed.")] = False,
-    grace_h: Annotated[float, typer.Option(min=0, help="Blobs younger than this stay, hours.")] = ORPHAN_GRACE_S
-    / _HOUR_S,
+    grace_h: Annotated[
+        float, typer.Option(min=0, help="Blobs younger than this (now, or when a job that runs began) stay, hours.")
+    ] = ORPHAN_GRACE_S / _HOUR_S,
 ) -> None:
     """Find the blobs that no row names, and remove them if asked to."""
     from app.services.housekeeping import find_orphans, remove_orphans

@@ -63,7 +63,8 @@ def restore_deletion(deletion: str, session: Writing) -> None:
 def purge_deletion(deletion: str, house: TheHouse) -> None:
     """Purge at once: rows, pixels, original files and all that was made of them. There is no way back.
 
-    Bytes that were stored within the last day go when they are a day old: somebody may be about to name the same.
+    Bytes that were stored within the last day, or since a day before a running job began, go later: somebody may be
+    about to name the same.
     """
     with unit_of_work(house.database, house.dispatcher) as session:
         purge(session, house.blobs, deletions.find_deletion(session, deletion))

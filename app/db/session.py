@@ -43,7 +43,7 @@ _PRESENT = tuple(
 
 
 class Database:
-    """An engine with two doors: `reading` and `writing`.
+    """An engine with two doors, `reading` (or a `snapshot`) and `writing`.
 
     SQLite has one writer at a time. A writer therefore begins with BEGIN IMMEDIATE (a transaction that reads first and
     writes later would fail instead of waiting) and queues on a lock of this process, which is fairer than SQLite's
@@ -70,6 +70,14 @@ class Database:
     def reading(self) -> Iterator[Session]:
         """A session for looking; nothing it changes is kept."""
         with _Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """Like `reading`, with every question answered as of one moment; on SQLite any reading is so."""
+        with self.reading() as session:
+            if not self.is_sqlite:
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
 
     @contextmanager

@@ -6,19 +6,24 @@ import re
 import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import Any, TypeVar
 
-from sqlalchemy import JSON, Column, ColumnElement, String, Table, cast, delete, select, true
+from sqlalchemy import JSON, Column, ColumnElement, String, Table, cast, delete, func, select, true, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
 
-from app.db.models import Base, PurgedBlob
-from app.db.session import Database
+from app.db.models import Base, Job, PurgedBlob
+from app.db.session import Database, database_now
 from app.errors import BlobDamaged, BlobNotFound
+from app.names import JobState
 from app.outbox import SilentBell, unit_of_work
 from app.storage.blobs import ORPHAN_GRACE_S, BlobStore, StoredBlob, verify_blob
 
+_T = TypeVar("_T")
 _CHUNK = 1000  # keys of one statement
 _KEY = re.compile(r"sha256/[0-9a-f]{2}/[0-9a-f]{64}")
 
@@ -62,38 +67,41 @@ def remove_purged(database: Database, blobs: BlobStore, grace_s: float = ORPHAN_
     when their volume is read or their job is done. Such a blob waits in its row of `purged_blobs` for a later call.
     """
     with database.reading() as session:
-        waiting = set(session.scalars(select(PurgedBlob.blob)))
-        named = {key for key, _ in iterate_references(session) if key in waiting} if waiting else set()
-    limit, removed, young = time.time() - grace_s, [], set()
-    for blob in blobs.iterate() if waiting - named else ():
-        if blob.key not in waiting or blob.key in named:
+        waiting = {row.blob: row.purged_at for row in session.execute(select(PurgedBlob.blob, PurgedBlob.purged_at))}
+        limit = _settled_before(session, grace_s)
+    # Dates come first: while all that waits is young, nobody need look through every row.
+    old = {key for key in waiting if not _is_young(blobs.find(key), limit)}
+    named = _named_among(database, old)
+    removed, done = [], sorted(named)
+    for key in sorted(old - named):
+        found = blobs.find(key)
+        if _is_young(found, limit):
             continue
-        if blob.modified_at > limit:
-            young.add(blob.key)
-            continue
-        blobs.delete(blob.key)
-        removed.append(blob)
-    with unit_of_work(database, SilentBell()) as session:
-        for some in _batched(sorted(waiting - young), _CHUNK):
-            session.execute(delete(PurgedBlob).where(PurgedBlob.blob.in_(some)))
+        if found is not None:
+            blobs.delete(key)
+            removed.append(found)
+        done.append(key)
+    _forget_purged(database, [(key, waiting[key]) for key in done])
     return removed
 
 
 def note_purged(session: Session, keys: Collection[str]) -> None:
     """Have `remove_purged` take these blobs, in the transaction that removes the rows which named them."""
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    now = datetime.now(UTC)
     for some in _batched(sorted(keys), _CHUNK):
-        known = set(session.scalars(select(PurgedBlob.blob).where(PurgedBlob.blob.in_(some))))
-        session.add_all(PurgedBlob(blob=key) for key in some if key not in known)
+        rows: Any = insert(PurgedBlob).values([{"blob": key, "purged_at": now} for key in some])
+        # What waits already is noted anew: a call under way that found it named then leaves it to the next one.
+        session.execute(rows.on_conflict_do_update(index_elements=["blob"], set_={"purged_at": now}))
 
 
 def find_orphans(database: Database, blobs: BlobStore, grace_s: float = ORPHAN_GRACE_S) -> list[StoredBlob]:
     """The blobs that no row names and that have been there for longer than `grace_s`."""
-    limit = time.time() - grace_s
-    old = {blob.key: blob for blob in blobs.iterate() if blob.modified_at <= limit}
     with database.reading() as session:
-        for key, _ in iterate_references(session):
-            old.pop(key, None)
-    return sorted(old.values(), key=lambda blob: blob.key)
+        limit = _settled_before(session, grace_s)
+    old = {blob.key: blob for blob in blobs.iterate() if not _is_young(blob, limit)}
+    named = _named_among(database, old.keys())
+    return [old[key] for key in sorted(old.keys() - named)]
 
 
 def remove_orphans(database: Database, blobs: BlobStore, grace_s: float = ORPHAN_GRACE_S) -> list[StoredBlob]:
@@ -102,12 +110,11 @@ def remove_orphans(database: Database, blobs: BlobStore, grace_s: float = ORPHAN
     A blob that was put again meanwhile has a new date, and the dates are read again just before each is removed: what
     a row is about to name stays.
     """
-    orphans = {blob.key for blob in find_orphans(database, blobs, grace_s)}
-    limit, removed = time.time() - grace_s, []
-    for blob in blobs.iterate():
-        if blob.key in orphans and blob.modified_at <= limit:
-            blobs.delete(blob.key)
-            removed.append(blob)
+    removed = []
+    for orphan in find_orphans(database, blobs, grace_s):
+        if blobs.find(orphan.key) == orphan:
+            blobs.delete(orphan.key)
+            removed.append(orphan)
     return removed
 
 
@@ -128,7 +135,37 @@ def find_bad_blobs(database: Database, blobs: BlobStore) -> Iterator[tuple[str, 
             yield key, None
 
 
-def _batched(keys: Iterable[str], size: int) -> Iterator[list[str]]:
+def _settled_before(session: Session, grace_s: float) -> float:
+    """The moment before which whatever was put is named by now, if it ever will be.
+
+    A job names what it puts when it ends, however long it works: the grace counts from the start of the oldest one. One
+    without a heartbeat for a day is dead, and would otherwise keep purged pixels for as long as nobody takes it up.
+    """
+    alive = database_now(session) - timedelta(seconds=ORPHAN_GRACE_S)
+    begun = select(func.min(Job.started_at)).where(Job.state == JobState.RUNNING, Job.heartbeat_at > alive)
+    oldest, now = session.scalar(begun), time.time()
+    return min(now, now if oldest is None else oldest.timestamp()) - grace_s
+
+
+def _is_young(blob: StoredBlob | None, limit: float) -> bool:
+    return blob is not None and blob.modified_at > limit
+
+
+def _named_among(database: Database, keys: Collection[str]) -> set[str]:
+    if not keys:
+        return set()
+    # As of one moment: a name may move between two tables that are read one after the other.
+    with database.snapshot() as session:
+        return {key for key, _ in iterate_references(session) if key in keys}
+
+
+def _forget_purged(database: Database, noted: list[tuple[str, datetime]]) -> None:
+    with unit_of_work(database, SilentBell()) as session:
+        for some in _batched(noted, _CHUNK):
+            session.execute(delete(PurgedBlob).where(tuple_(PurgedBlob.blob, PurgedBlob.purged_at).in_(some)))
+
+
+def _batched(keys: Iterable[_T], size: int) -> Iterator[list[_T]]:
     rest = iter(keys)
     while some := list(islice(rest, size)):
         yield some
