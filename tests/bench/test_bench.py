@@ -114,7 +114,7 @@ def test_an_experiment_runs_resumes_and_repeats(hearts: Path, tmp_path: Path) ->
     while not (tmp_path / "b" / "results.csv").exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     stopped.send_signal(signal.SIGINT)
-    assert stopped.wait(60) == 130
+    assert stopped.wait(60) in {130, -signal.SIGINT}  # a shell says 130 of both
     stopped.stderr.close()
     again = run(bench(hearts, tmp_path / "b"))
     assert again.returncode == 0, again.stderr
