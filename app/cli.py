@@ -46,9 +46,6 @@ def main() -> None:
     except NextSliceError as error:
         typer.echo(f"nextslice: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("nextslice: stopped; the same command goes on from here", err=True)
-        sys.exit(130)
 
 
 @app.command()

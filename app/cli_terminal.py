@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -51,8 +54,49 @@ def log_file(knobs: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def progress() -> Iterator[Any]:
-    """`tell(share, text)`: a bar with the time left on a terminal, else a line now and then."""
+def progress() -> Iterator[Callable[[float, str], None]]:
+    """`tell(share, text)`: a bar with the time left on a terminal, else a line now and then; Ctrl+C is heard there."""
+    with _hearing_interrupts() as check, _shown() as show:
+
+        def tell(share: float, text: str) -> None:
+            check()
+            show(share, text)
+
+        yield tell
+
+
+@contextmanager
+def _hearing_interrupts() -> Iterator[Callable[[], None]]:
+    """`check()` raises KeyboardInterrupt once Ctrl+C was pressed; pressed again, it is raised at once, as always.
+
+    Raised wherever the program happens to be it may land in a weak reference's callback: Python drops it there, and the
+    command goes on. In a text that is executed, as dataclasses do, Python notes it and ends by the signal though it was
+    caught.
+    """
+    asked = threading.Event()
+
+    def hear(_signal: int, _frame: FrameType | None) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.write(2, b"nextslice: stopping; the same command goes on from here\n")
+
+    def check() -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+
+    # A shell's background jobs ignore it, and go on doing so.
+    hears = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if hears:
+        signal.signal(signal.SIGINT, hear)
+    try:
+        yield check
+    finally:
+        if hears:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[float, str], None]]:
     started, last = time.monotonic(), 0.0
 
     def left(share: float) -> str:
