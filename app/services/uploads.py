@@ -137,4 +137,6 @@ def _known(session: Session, project: Project, blobs: BlobStore, sha256: str | N
     before = select(Upload.id).where(
         Upload.project_id == project.id, Upload.blob_key == key, Upload.size_bytes == size_bytes
     )
-    return key if session.scalar(before.limit(1)) is not None and blobs.exists(key) else None
+    # Nothing is put, so no new date keeps the content: the row that names it stays until this upload names it as well.
+    held = session.scalar(before.limit(1).with_for_update(read=True))
+    return key if held is not None and blobs.exists(key) else None
