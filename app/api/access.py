@@ -21,6 +21,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 class Door(StrEnum):
     """What must be true of a caller whatever the project."""
 
+    PROBE = "probe"  # anybody, and nobody is looked up: whoever asks whether the database is there gets an answer
     ANYBODY = "anybody"
     SIGNED_IN = "signed in"
     ADMINISTRATOR = "administrator"
@@ -46,8 +47,8 @@ _VIEWER, _ANNOTATOR, _MANAGER, _OWNER = Role.VIEWER, Role.ANNOTATOR, Role.MANAGE
 
 _TABLE: tuple[tuple[str, Door | Role] | tuple[str, Door | Role, Scope], ...] = (
     # --- the service
-    ("GET /healthz", Door.ANYBODY),
-    ("GET /readyz", Door.ANYBODY),
+    ("GET /healthz", Door.PROBE),
+    ("GET /readyz", Door.PROBE),
     ("GET /v1/version", Door.ANYBODY),
     ("GET /metrics", Door.ADMINISTRATOR, Scope.READ),
     ("GET /v1/strategies", Door.SIGNED_IN),

@@ -48,10 +48,10 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
-def readyz(house: TheHouse, response: Response) -> Readiness:
+async def readyz(house: TheHouse, response: Response) -> Readiness:
     """Database, schema, blobs, broker, disk and the service's own threads, each by name; 503 when one fails."""
     parts = {
-        **ask_parts({part: partial(check, house) for part, check in _CHECKS.items()}, house.probes),
+        **await ask_parts({part: partial(check, house) for part, check in _CHECKS.items()}, house.probes),
         **{name: _OK if each.is_alive else "not running" for name, each in house.background.items()},
     }
     ready = all(state == _OK for state in parts.values())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping
 
 ANSWER_WITHIN_S = 5.0
+_LOOK_S = 0.01
 
 
 class Probe(threading.Thread):
@@ -25,12 +27,13 @@ class Probe(threading.Thread):
             self.answer = type(error).__name__
 
 
-def ask_parts(
+async def ask_parts(
     checks: Mapping[str, Callable[[], str]], probes: dict[str, Probe], within_s: float = ANSWER_WITHIN_S
 ) -> dict[str, str]:
     """What each check says of its part, all asked at once; of one that does not answer in time, that it did not.
 
-    `probes` are those of earlier calls: a check that hangs is not begun again while it does.
+    `probes` are those of earlier calls: a check that hangs is not begun again while it does. The threads that answer
+    requests are not needed: they may all hang on the very part that is to be named.
     """
     asked: dict[str, Probe] = {}
     for part, check in checks.items():
@@ -40,6 +43,6 @@ def ask_parts(
             asked[part].start()
     probes.update(asked)
     end = time.monotonic() + within_s
-    for probe in asked.values():
-        probe.join(max(0.0, end - time.monotonic()))
+    while any(probe.is_alive() for probe in asked.values()) and time.monotonic() < end:
+        await asyncio.sleep(_LOOK_S)
     return {part: probe.answer or f"no answer within {within_s:g} s" for part, probe in asked.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -29,6 +30,7 @@ from app.errors import BrokerUnreachable
 from app.log import configure_logging
 from app.main import open_house
 from app.outbox import SilentBell, unit_of_work
+from app.services.paging import list_items
 from app.settings import Settings
 from benchmarks.stack import free_port
 from tests.api.conftest import Service, on_sqlite
@@ -157,12 +159,40 @@ def test_a_part_that_hangs_is_named_and_not_asked_twice() -> None:
     probes: dict[str, Probe] = {}
     checks = {"quick": lambda: "ok", "slow": hang, "broken": lambda: str(1 / 0)}
     for _ in range(2):
-        told = ask_parts(checks, probes, within_s=0.3)
+        told = asyncio.run(ask_parts(checks, probes, within_s=0.3))
         assert told == {"quick": "ok", "slow": "no answer within 0.3 s", "broken": "ZeroDivisionError"}
     end.set()
     probes["slow"].join()
-    assert ask_parts(checks, probes)["slow"] == "ok"
+    assert asyncio.run(ask_parts(checks, probes))["slow"] == "ok"
     assert len(asked) == 2
+
+
+@on_sqlite
+def test_readiness_is_told_while_every_request_hangs(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    end, hanging = threading.Event(), threading.Semaphore(0)
+
+    def hang(*asked: Any) -> Any:
+        hanging.release()
+        end.wait(60)
+        return list_items(*asked)
+
+    def ask() -> None:
+        httpx.get(f"{service.url}/v1/strategies", timeout=60)
+
+    monkeypatch.setattr("app.api.projects.list_items", hang)
+    requests = [threading.Thread(target=ask) for _ in range(60)]  # more than there are threads for them
+    for each in requests:
+        each.start()
+    try:
+        for _ in range(40):
+            assert hanging.acquire(timeout=30)
+        bearer = {"authorization": "Bearer nobody's"}  # nor does it take one to look up who asks
+        assert httpx.get(f"{service.url}/healthz", headers=bearer, timeout=10).status_code == 200
+        assert httpx.get(f"{service.url}/readyz", headers=bearer, timeout=10).json()["ready"]
+    finally:
+        end.set()
+        for each in requests:
+            each.join()
 
 
 def test_a_broker_that_takes_no_writes_is_not_ready(tmp_path: Path) -> None:
@@ -193,9 +223,9 @@ def test_a_thread_of_the_service_that_ended_is_named(sqlite_url: str, tmp_path: 
     house, answer = open_house(Settings(home=tmp_path / "home", database_url=sqlite_url)), Response()
     for each in house.background.values():
         each.start()
-    assert readyz(house, answer).parts[part] == "ok"
+    assert asyncio.run(readyz(house, answer)).parts[part] == "ok"
     house.background[part].stop()
-    state = readyz(house, answer)
+    state = asyncio.run(readyz(house, answer))
     for each in house.background.values():
         each.stop()
     assert [name for name, found in state.parts.items() if found == "not running"] == [part]
@@ -217,6 +247,6 @@ def test_a_full_disk_and_a_dead_broker_are_named(
 def test_a_dead_database_is_named_and_metrics_go_on(tmp_path: Path) -> None:
     house = open_house(Settings(home=tmp_path / "home", database_url="postgresql://postgres@127.0.0.1:1/nothing"))
     assert {"database", "migrations"} <= {
-        name for name, state in readyz(house, Response()).parts.items() if state != "ok"
+        name for name, state in asyncio.run(readyz(house, Response())).parts.items() if state != "ok"
     }
     assert b"nextslice_database_up 0.0" in generate_latest(RequestMeter(house.database).registry)
