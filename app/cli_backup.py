@@ -15,7 +15,7 @@ from app.storage.stores import open_store
 
 
 def backup(file: Annotated[Path, typer.Argument(help="The tar file to write.")]) -> None:
-    """Write everything into one file while the service works; a status that is not 0 when a blob is damaged."""
+    """Write everything into one file while the service works; not 0 is the status when a blob is damaged or gone."""
     knobs = settings()
     database = Database(knobs.database)
     try:

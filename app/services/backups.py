@@ -92,7 +92,7 @@ def restore(database: Database, blobs: BlobStore, knobs: Settings, source: Path)
 def _write(database: Database, blobs: BlobStore, knobs: Settings, file: IO[bytes], target: Path) -> BackedUp:
     packed, size, left_out = set(), 0, []
     # Asked before the copy is made: what is purged from then on is in the copy, and is told to be missing.
-    with database.reading() as session:
+    with database.snapshot() as session:
         named = {key for key, _ in iterate_references(session)}
     with tarfile.open(fileobj=file, mode="w") as archive:
         manifest = {

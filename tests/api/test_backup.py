@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from sqlalchemy import inspect
 from sqlalchemy.engine import make_url
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from app.cli import app as cli
 from app.client import Client
@@ -22,6 +22,7 @@ from app.db.session import Database
 from app.embedded import running_service
 from app.errors import BackupRefused
 from app.outbox import SilentBell, unit_of_work
+from app.services import backups
 from app.services.backups import back_up, restore
 from app.services.housekeeping import find_bad_blobs
 from app.settings import Settings, settings
@@ -48,14 +49,18 @@ def empty_url(database_url: str, tmp_path: Path) -> Iterator[str]:
         server.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
 
 
-def command(knobs: Settings, monkeypatch: pytest.MonkeyPatch, *words: str) -> str:
+def invoke(knobs: Settings, monkeypatch: pytest.MonkeyPatch, *words: str) -> Result:
     monkeypatch.setenv("NEXTSLICE_HOME", str(knobs.home))
     monkeypatch.setenv("NEXTSLICE_DATABASE_URL", knobs.database_url)
     settings.cache_clear()
     try:
-        done = CliRunner().invoke(cli, list(words))
+        return CliRunner().invoke(cli, list(words))
     finally:
         settings.cache_clear()
+
+
+def command(knobs: Settings, monkeypatch: pytest.MonkeyPatch, *words: str) -> str:
+    done = invoke(knobs, monkeypatch, *words)
     assert done.exit_code == 0, (done.output, done.exception)
     return done.output
 
@@ -173,6 +178,27 @@ def test_a_back_up_overwrites_nothing_and_tells_which_blobs_it_lacks(database: D
     with pytest.raises(BackupRefused):
         back_up(database, store, knobs, tmp_path / "no such folder" / "x.tar")
     assert [each.name for each in tmp_path.iterdir() if "unfinished" in each.name] == []
+
+
+def test_a_purge_during_a_back_up_is_told(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command too; on PostgreSQL the copy is left to `pg_dump`, of which nothing is wanted here."""
+    knobs = Settings(home=tmp_path / "home", port=0, database_url=database.url)
+    store = LocalStore(knobs.blob_folder)
+    kept, purged = store.put(b"kept"), store.put(b"purged meanwhile")
+    with unit_of_work(database, SilentBell()) as session:
+        add_project(session).protocol = {"named": [kept, purged]}
+
+    def copy_and_purge(_database: Database, copy: Path, _target: Path) -> None:
+        copy.write_bytes(b"rows that name both")
+        store.delete(purged)
+
+    monkeypatch.setattr(backups, "_copy_database", copy_and_purge)
+    done = invoke(knobs, monkeypatch, "backup", str(tmp_path / "some.tar"))
+    assert done.exit_code == 1
+    assert f"{purged}: damaged or gone" in done.output
+    assert kept not in done.output
+    with tarfile.open(tmp_path / "some.tar") as archive:
+        assert kept in archive.getnames()
 
 
 @on_sqlite

@@ -111,6 +111,33 @@ def test_both_commands_say_what_they_find(
         settings.cache_clear()
 
 
+@on_sqlite
+def test_a_lost_folder_is_an_outage_over_http_and_over_when_it_is_back(
+    service: Service, make_project: Callable[..., Any]
+) -> None:
+    make_project()
+    close_round(service)
+    volume = next(iter(service.client.items("/v1/projects/hearts/volumes")))
+    slice_ = next(iter(service.client.items(f"/v1/volumes/{volume['id']}/slices")))
+    model = next(iter(service.client.items("/v1/projects/hearts/models")))
+    upload = service.client.post("/v1/projects/hearts/uploads", {"file_name": "a.nii", "size_bytes": 4})
+    part = f"/v1/uploads/{upload['id']}/parts/0"
+    pictures = [f"/v1/slices/{slice_['id']}/image", f"/v1/models/{model['id']}/weights"]
+    away = service.knobs.blob_folder.with_name("away")
+    service.knobs.blob_folder.rename(away)
+    for mount_point in (False, True):  # gone, and there but empty
+        if mount_point:
+            service.knobs.blob_folder.mkdir()
+        assert service.refusal("PUT", part, content=b"scan") == (503, "store-unreachable")
+        for path in pictures:
+            assert service.refusal("GET", path) == (503, "store-unreachable")
+    service.knobs.blob_folder.rmdir()
+    away.rename(service.knobs.blob_folder)
+    service.http.put(part, content=b"scan").raise_for_status()
+    for path in pictures:
+        service.http.get(path).raise_for_status()
+
+
 @pytest.fixture
 def on_s3(sqlite_url: str, tmp_path: Path, s3_bucket: str) -> Settings:
     """Settings of a service whose blobs lie in a bucket."""
