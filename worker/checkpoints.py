@@ -13,7 +13,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from app.errors import BlobNotFound
 from app.storage.blobs import BlobStore
+from worker.learning.query.pool import Cover
 from worker.learning.resume import TrainingState
 
 _FACTS = "facts"  # JSON among the tensors, for safetensors' own notes are lost on loading
@@ -51,10 +53,37 @@ def save_features(blobs: BlobStore, slice_ids: Sequence[uuid.UUID], features: np
 
 
 def load_features(blobs: BlobStore, key: str, slice_ids: Sequence[uuid.UUID]) -> npt.NDArray[np.float32] | None:
-    """The features of exactly these slices in this order; None when some of them were not there at the time."""
-    with np.load(io.BytesIO(blobs.get(key)), allow_pickle=False) as stored:
+    """The features of exactly these slices in this order; None when some of them, or all, are not kept."""
+    content = _read_if_kept(blobs, key)
+    if content is None:
+        return None
+    with np.load(content, allow_pickle=False) as stored:
         row_of = {each: row for row, each in enumerate(stored["slice_ids"].tolist())}
         features: npt.NDArray[np.float32] = stored["features"]
     if any(each.hex not in row_of for each in slice_ids):
         return None
     return features[[row_of[each.hex] for each in slice_ids]]
+
+
+def save_cover(blobs: BlobStore, cover: Cover) -> str:
+    """Store how far N slices are from their nearest centres and give back the key."""
+    out = io.BytesIO()
+    np.savez(out, fingerprint=cover.fingerprint, squared=cover.squared, nearest=cover.nearest, centres=cover.centres)
+    return blobs.put(out.getvalue())
+
+
+def load_cover(blobs: BlobStore, key: str) -> Cover | None:
+    """The cover under a key; None when it is not kept."""
+    content = _read_if_kept(blobs, key)
+    if content is None:
+        return None
+    with np.load(content, allow_pickle=False) as stored:
+        return Cover(str(stored["fingerprint"]), stored["squared"], stored["nearest"], stored["centres"])
+
+
+def _read_if_kept(blobs: BlobStore, key: str) -> io.BytesIO | None:
+    """What can be made anew, so that a lost blob costs time and no more."""
+    try:
+        return io.BytesIO(blobs.get(key))
+    except BlobNotFound:
+        return None

@@ -65,7 +65,6 @@ def build_query_pool(
     encoder: EncoderProtocol,
     features: Features | None,
     members: Sequence[Model],
-    progress: float,
 ) -> QueryPool:
     """The pool of a round: `features` are the encoder's, `members` those of the newest trained round (or nobody).
 
@@ -91,16 +90,16 @@ def build_query_pool(
         model_missing=not members,
         device=source.device,
         on_progress=source.report,
-        progress=progress,
     )
 
 
 def read_encoder_features(source: PoolSource, encoder: Model) -> tuple[Features, str | None]:
     """The encoder's features of the pool, and the key under which they were stored if they had to be made anew."""
-    features = load_features(source.blobs, encoder.features_key or "", source.slice_ids)
-    if features is not None:
-        return features, None
-    # Volumes came in since the encoder was trained.
+    if encoder.features_key is not None:
+        features = load_features(source.blobs, encoder.features_key, source.slice_ids)
+        if features is not None:
+            return features, None
+    # Volumes came in since the encoder was trained, or a purge took the features of all.
     config = EncoderConfig(**encoder.config)
     channels = int(encoder.manifest["channels"])
     network = build_encoder(load_weights(source.blobs, encoder.weights_key), config, channels)

@@ -307,6 +307,7 @@ class Round(Base):
     seed: Mapped[int]
     encoder_id: Mapped[uuid.UUID | None]  # a model; no foreign key, for models point at rounds already
     cover_radius: Mapped[float | None]  # delta of the selection, in units of the feature space
+    cover_key: Mapped[str | None]  # K-Center: every slice's distance to its nearest centre, for later rounds
     summary: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[datetime] = _made_at()
     closed_at: Mapped[datetime | None]

@@ -134,7 +134,13 @@ def record_encoder(session: Session, round_: Round, model: Model) -> None:
     queue_job(session, project_id=round_.project_id, kind=JobKind.PROPOSE, round_id=round_.id)
 
 
-def record_picks(session: Session, round_: Round, picks: Sequence[ProposedPick], cover_radius: float | None) -> None:
+def record_picks(
+    session: Session,
+    round_: Round,
+    picks: Sequence[ProposedPick],
+    cover_radius: float | None,
+    cover_key: str | None = None,
+) -> None:
     """Store the proposal in its order and open the slices for annotation."""
     session.add_all(
         Pick(
@@ -156,7 +162,7 @@ def record_picks(session: Session, round_: Round, picks: Sequence[ProposedPick],
         for order, pick in enumerate(picks, start=1)
         for seat in range(1, project.overlap + 1)
     )
-    round_.cover_radius = cover_radius
+    round_.cover_radius, round_.cover_key = cover_radius, cover_key
     round_.state = RoundState.ANNOTATING
     session.flush()
     _announce(session, round_, WebhookEvent.ROUND_PROPOSED, {"picks": len(picks)})

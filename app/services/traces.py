@@ -70,7 +70,7 @@ def clean_project(
     Gives the keys of the blobs let go.
 
     Weights stay: a model is what was learned of all, and says how many of its versions are gone. What shows single
-    slices goes: features, maps, exports, and uploads that held a purged volume.
+    slices goes: features and distances, maps, exports, and uploads that held a purged volume.
     """
     gone = Purgees.of(ids, names)
     released = _clean_snapshots(session, blobs, project_id, gone.ids)
@@ -84,6 +84,9 @@ def clean_project(
     )
     for round_ in session.scalars(select(Round).where(Round.project_id == project_id)):
         round_.summary = _without(round_.summary, gone)
+        if round_.cover_key is not None:
+            released.add(round_.cover_key)
+            round_.cover_key = None  # measured anew when it is next needed
     _forget_deliveries(session, project_id, gone.ids)
     session.flush()
     return released

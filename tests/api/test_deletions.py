@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from app.api.access import RULES
 from app.cli import app as cli
-from app.db.models import AuditEvent, Base, Deletion, PurgedBlob, Round, Upload, Volume, Webhook, WebhookDelivery
-from app.names import JobKind, JobState, WebhookEvent
+from app.db.models import AuditEvent, Base, Deletion, Model, PurgedBlob, Round, Upload, Volume, Webhook, WebhookDelivery
+from app.names import JobKind, JobState, ModelKind, WebhookEvent
 from app.outbox import SilentBell, unit_of_work
 from app.services.deletions import delete_volume
 from app.services.housekeeping import find_bad_blobs, find_orphans, remove_purged
@@ -136,6 +136,31 @@ def test_a_deleted_volume_is_hidden_comes_back_and_is_purged_with_what_was_made_
     export = service.client.post("/v1/projects/hearts/exports")
     service.work_off()
     assert service.client.get(f"/v1/jobs/{export['id']}")["state"] == "succeeded"
+
+
+def test_what_an_encoder_saw_goes_with_a_purge_and_is_made_anew_for_the_next_round(
+    service: Service, make_project: MakeProject
+) -> None:
+    make_project(strategy="gcl")
+    close_round(service)
+    assert kept_of_slices(service) == (True, True)
+    victim = next(each for each in volumes_of(service) if each["split"] == "train")
+    deletion = delete(service, f"/v1/volumes/{victim['id']}")
+    assert service.http.delete(f"/v1/deletions/{deletion['id']}").status_code == 204
+    assert kept_of_slices(service) == (False, False)
+    service.client.post("/v1/projects/hearts/rounds")
+    service.work_off()
+    waiting = list(service.client.items("/v1/projects/hearts/rounds"))[-1]
+    assert (waiting["number"], waiting["state"]) == (2, "annotating")
+    assert kept_of_slices(service) == (True, True)
+
+
+def kept_of_slices(service: Service) -> tuple[bool, bool]:
+    """Whether the encoder's features and the newest round's distances are kept."""
+    with service.database.reading() as session:
+        features = session.scalars(select(Model.features_key).where(Model.kind == ModelKind.ENCODER)).one()
+        cover = session.scalars(select(Round.cover_key).order_by(Round.number.desc()).limit(1)).one()
+        return features is not None, cover is not None
 
 
 def test_a_purge_leaves_the_bytes_that_somebody_may_be_about_to_name(

@@ -23,7 +23,7 @@ from worker.learning.errors import UnrevealedLabelError
 from worker.learning.intensity import resize_nearest
 from worker.learning.losses.contrastive import group_loss, legacy_group_loss, relation_mask
 from worker.learning.metrics import score_volume
-from worker.learning.query.coreset import carry_distances, k_center_greedy
+from worker.learning.query.coreset import k_center_greedy, measure_cover
 from worker.learning.query.pool import QueryPool
 from worker.learning.query.stochastic import predictive_entropy
 from worker.learning.query.uncertainty import mutual_information, variance_ratio
@@ -81,7 +81,7 @@ def test_check_3_k_center_equals_the_reference_and_is_within_twice_the_best():
     assert all(later <= earlier + 1e-6 for earlier, later in pairwise(picks.values)), "distances never rise"
 
     with_two = annotated | np.isin(np.arange(9), picks.indices[:2])
-    carried = carry_distances(points, with_two, carry_distances(points, annotated))
+    carried = measure_cover(points, with_two, measure_cover(points, annotated))
     rest = k_center_greedy(points, with_two, ~with_two, 1, generator, carried)
     assert rest.indices == picks.indices[2:], "carried on is the same as from scratch"
     everything = k_center_greedy(points, annotated, ~annotated, 99, generator)

@@ -21,7 +21,7 @@ from app.db.models import GroundTruth, Job, Model, Patient, Pick, Project, Round
 from app.db.session import Database
 from app.names import STRATEGIES, AnnotationKind, ModelKind, Need, Queue, RoundState, Split, Supervision
 from app.outbox import SilentBell, unit_of_work
-from app.services import projects, rounds, volumes
+from app.services import assignments, projects, rounds, volumes
 from app.services.ground_truth import add_ground_truth
 from app.services.oracle import annotate_proposed_slices
 from app.services.projects import LabelClass, ProjectDraft
@@ -29,6 +29,7 @@ from app.settings import Settings
 from app.storage.masks import encode_mask
 from app.storage.planes import read_volume, store_planes
 from app.storage.stores import LocalStore
+from tests.counting import count_centres
 from worker.heartbeat import Heartbeat
 from worker.learning.intensity import normalise_volume
 from worker.learning.seeding import seeded_initialisation
@@ -233,6 +234,40 @@ def test_test_patients_reach_neither_encoder_nor_selection_nor_training(fresh: P
     assert len(learned[0][1]) == 3  # an encoder and two members, who tell how they did on the validation patients
     assert ["validation_dice" in metrics for metrics in learned[0][2]] == [False, True, True]
     assert learned[0] == learned[1]
+
+
+@pytest.mark.parametrize("strategy", ["gcl", "coreset-pixels"])
+def test_distances_are_carried_from_round_to_round_and_change_no_pick(
+    fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
+) -> None:
+    """A pick that was found unfit, a cover that is lost and one that is there: the same picks, and what each cost."""
+    measured = count_centres(monkeypatch)
+    turns = []
+    for name in ("carried", "lost"):
+        for ward in open_ward(fresh, tmp_path / name):
+            ward.set_strategy(strategy)
+            first, picks = ward.turn(annotate=False)
+            assert first.cover_key is not None
+            assert len(measured) == len(picks)
+            with unit_of_work(ward.place.database, SilentBell()) as session:
+                assignments.exclude_slice(session, picks[1].slice_id)
+                annotate_proposed_slices(session, ward.place.blobs, projects.find_project(session, "hearts"))
+            ward.work_off()
+            if name == "lost":
+                ward.place.blobs.delete(first.cover_key)
+            measured.clear()
+            second, more = ward.turn(annotate=False)
+            assert ward.failures() == []
+            assert second.cover_key not in {None, first.cover_key}
+            turns.append(
+                ([(pick.slice_id, pick.value, pick.reason) for pick in more], second.cover_radius, measured[:])
+            )
+            measured.clear()
+    (carried, radius, cost), (anew, radius_anew, cost_anew) = turns
+    assert (carried, radius) == (anew, radius_anew)
+    assert cost_anew == [24] * len(cost_anew), "every slice before every centre"
+    assert cost[2:] == cost_anew[2:], "what is picked now has to be measured in either"
+    assert cost[0] == cost[1] < 24, "of two centres that stayed, only the slices of the withdrawn one"
 
 
 def garble_split(place: Workplace, split: Split) -> None:

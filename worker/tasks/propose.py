@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.models import Model, Project, Round, Volume
@@ -18,6 +20,7 @@ from app.protocols import load_protocol
 from app.services import pools, rounds
 from app.services.pools import PoolSlice
 from app.services.rounds import ProposedPick
+from worker.checkpoints import load_cover, save_cover
 from worker.dataset import load_volumes
 from worker.device import choose_device
 from worker.learning.errors import WeightsError, WeightsMissingError
@@ -47,6 +50,7 @@ def run(work: Work) -> Record:
         project = session.get_one(Project, work.project_id)
         encoder = None if round_.encoder_id is None else session.get_one(Model, round_.encoder_id)
         members = find_newest_members(session, project, round_)
+        cover_key = find_newest_cover(session, project, round_)
         slices = pools.list_pool(session, project)
         volumes = load_volumes(session, [each.volume_id for each in slices])
     budget = _budget(round_, slices)
@@ -57,7 +61,9 @@ def run(work: Work) -> Record:
     if Need.ENCODER in needs and encoder is not None:
         features, features_key = read_encoder_features(source, encoder)
     encoder_protocol = load_protocol(project.protocol).encoder
-    pool = build_query_pool(source, needs, encoder_protocol, features, members, schedule_progress(project, round_))
+    pool = build_query_pool(source, needs, encoder_protocol, features, members)
+    carried = None if cover_key is None else load_cover(work.blobs, cover_key)
+    pool = dataclasses.replace(pool, carried=carried, progress=schedule_progress(project, round_))
     work.progress(1, 2, "choosing slices")
     generator = numpy_generator(round_.seed, "select", round_.number)
     try:
@@ -66,11 +72,12 @@ def run(work: Work) -> Record:
         raise Unavailable(f"{round_.strategy} cannot choose: {error}") from error
     proposed = _explain(picks, slices, volumes, round_.strategy)
     radius, space = _measure_cover(source, pool, picks, features)
+    kept = None if picks.cover is None else save_cover(work.blobs, picks.cover)
 
     def record(session: Session) -> dict[str, Any]:
         if encoder is not None and features_key is not None:
             session.get_one(Model, encoder.id).features_key = features_key
-        rounds.record_picks(session, session.get_one(Round, round_.id), proposed, radius)
+        rounds.record_picks(session, session.get_one(Round, round_.id), proposed, radius, kept)
         return {"picks": len(proposed), "cover_radius": radius, "cover_space": space}
 
     return record
@@ -82,6 +89,16 @@ def find_newest_members(session: Session, project: Project, round_: Round) -> li
         if earlier.number < round_.number and (members := rounds.list_members(session, earlier)):
             return members
     return []
+
+
+def find_newest_cover(session: Session, project: Project, round_: Round) -> str | None:
+    """The distances that the newest round before this one left, if any did."""
+    left = (
+        select(Round.cover_key)
+        .where(Round.project_id == project.id, Round.number < round_.number, Round.cover_key.is_not(None))
+        .order_by(Round.number.desc())
+    )
+    return session.scalar(left.limit(1))
 
 
 def schedule_progress(project: Project, round_: Round) -> float:

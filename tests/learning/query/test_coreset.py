@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.counting import count_centres
 from tests.oracles import best_cover_radius, k_center_greedy_by_loops
 from worker.learning.errors import BudgetError, NonFiniteError, NothingToPickError, ShapeError
-from worker.learning.query.coreset import carry_distances, cover_radius, k_center_greedy
+from worker.learning.query.coreset import cover_radius, k_center_greedy, measure_cover
 
 
 @st.composite
@@ -67,29 +68,73 @@ def test_values_never_rise_and_no_slice_is_picked_twice(drawn, budget):
 
 
 @pytest.mark.parametrize("budgets", [(3, 4, 5), (1, 1, 10)])
-def test_rounds_with_carried_distances_equal_one_run_from_scratch(budgets):
+def test_rounds_that_carry_their_cover_equal_one_run_from_scratch(budgets, monkeypatch):
     features = rng(1).standard_normal((80, 16)).astype(np.float32)
     start = np.arange(80) % 20 == 0
     whole = k_center_greedy(features, start, ~start, sum(budgets), rng())
+    measured = count_centres(monkeypatch)
     annotated, carried, indices, values = start, None, [], []
     for budget in budgets:
-        before = carried
-        carried = carry_distances(features, annotated, carried)
-        assert before is None or (carried.squared <= before.squared).all()
         picks = k_center_greedy(features, annotated, ~annotated, budget, rng(), carried)
+        assert carried is None or (picks.cover.squared <= carried.squared).all()
+        carried = picks.cover
         indices += picks.indices
         values += picks.values
         annotated = annotated.copy()
         annotated[list(picks.indices)] = True
     assert (tuple(indices), tuple(values)) == (whole.indices, whole.values)
     assert picks.cover_radius == whole.cover_radius == cover_radius(features, annotated)
+    assert len(measured) - annotated.sum() == start.sum() + sum(budgets), "one pass a centre, and one for the radius"
 
 
-def test_a_withdrawn_centre_is_not_carried_on():
-    features = np.array([[0.0], [1], [10]], dtype=np.float32)
-    carried = carry_distances(features, np.array([True, False, True]))
-    fresh = carry_distances(features, np.array([True, False, False]), carried)
-    assert fresh.squared.tolist() == [0, 1, 100]
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_carried_cover_changes_no_bit_whatever_came_and_went(data):
+    """Centres come, are withdrawn and come back; whole numbers (ties) and others, of odd widths and far-off origins."""
+    size, width = data.draw(st.integers(2, 40)), data.draw(st.integers(1, 19))
+    seed = data.draw(st.integers(0, 99))
+    points = rng(seed).integers(-2, 3, (size, width)) if seed % 2 else rng(seed).standard_normal((size, width)) * 7 + 50
+    features = points.astype(np.float32)
+    carried = None
+    for _ in range(3):
+        centres = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)))
+        kept, anew = measure_cover(features, centres, carried), measure_cover(features, centres)
+        assert kept.squared.tobytes() == anew.squared.tobytes()
+        assert kept.nearest.tolist() == anew.nearest.tolist()
+        assert kept.centres.tolist() == centres.tolist()
+        before, free = kept.squared.tobytes(), ~centres
+        if free.any():
+            further = k_center_greedy(features, centres, free, 2, rng(), kept)
+            assert further == k_center_greedy(features, centres, free, 2, rng())
+            assert kept.squared.tobytes() == before, "what was handed in stays as it was"
+            kept = further.cover
+        carried = kept
+
+
+def test_a_withdrawn_centre_costs_only_the_slices_that_were_its_own(monkeypatch):
+    features = np.array([[0.0], [1], [10], [11], [30]], dtype=np.float32)
+    carried = measure_cover(features, np.array([True, False, True, False, True]))
+    measured = count_centres(monkeypatch)
+    fresh = measure_cover(features, np.array([True, False, False, False, True]), carried)
+    assert fresh.squared.tolist() == [0, 1, 100, 121, 0]
+    assert fresh.nearest.tolist() == [0, 0, 0, 0, 4]
+    assert measured == [2, 2], "slices 2 and 3, from the two centres that are left"
+
+
+def test_a_cover_of_other_features_is_passed_over(monkeypatch):
+    features = rng(4).standard_normal((30, 5)).astype(np.float32)
+    annotated = np.arange(30) < 6
+    carried = measure_cover(features, annotated)
+    moved = features.copy()
+    moved[29, 4] = np.nextafter(moved[29, 4], np.float32(9))
+    measured = count_centres(monkeypatch)
+    for others in (moved, features[:, ::-1], features[::-1]):
+        measured.clear()
+        assert measure_cover(others, annotated, carried).fingerprint != carried.fingerprint
+        assert len(measured) == 6, "measured anew"
+    measured.clear()
+    assert measure_cover(features, annotated, carried).fingerprint == carried.fingerprint
+    assert measured == []
 
 
 def test_five_points_on_a_line():
@@ -128,6 +173,17 @@ def test_a_large_common_offset_changes_no_pick():
     annotated = np.arange(60) < 2
     plain = k_center_greedy(features, annotated, ~annotated, 20, rng())
     assert k_center_greedy(features + 100_000, annotated, ~annotated, 20, rng()) == plain
+
+
+@pytest.mark.parametrize("outlier", [0, 17, 59])
+def test_one_slice_far_from_all_others_costs_them_no_digit(outlier):
+    features = rng(3).integers(-50, 50, (60, 8)).astype(np.float32)
+    annotated = np.isin(np.arange(60), (outlier, 5, 6))
+    features[outlier] = 1e6
+    picks = k_center_greedy(features, annotated, ~annotated, 20, rng())
+    others = np.arange(60) != outlier
+    alone = k_center_greedy(features[others], annotated[others], ~annotated[others], 20, rng())
+    assert picks.values == alone.values, "nobody is nearest to it, so it changes nothing"
 
 
 def test_a_budget_beyond_the_pool_picks_all_that_is_available():

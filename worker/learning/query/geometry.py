@@ -1,6 +1,7 @@
 """Rules that run K-Center Greedy; they differ in the space that they measure in."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def pick_by_encoder_coreset(
     features = pool.encoder_features()
     if config.get("normalise", False):
         features = bring_to_length_one(features)
-    return k_center_greedy(features, pool.annotated, pool.available, budget, generator)
+    return k_center_greedy(features, pool.annotated, pool.available, budget, generator, pool.carried)
 
 
 def pick_by_pixel_coreset(
@@ -38,7 +39,7 @@ def pick_by_pixel_coreset(
     """
     refuse_unknown_settings(config)
     pixels = pool.pixels().reshape(pool.size, -1).astype(np.float32)
-    return k_center_greedy(pixels, pool.annotated, pool.available, budget, generator)
+    return k_center_greedy(pixels, pool.annotated, pool.available, budget, generator, pool.carried)
 
 
 def pick_by_imagenet_coreset(
@@ -52,7 +53,8 @@ def pick_by_imagenet_coreset(
     cannot be had the round is refused. Cold start: the same, from one drawn centre.
     """
     refuse_unknown_settings(config)
-    return k_center_greedy(pool.imagenet_features(), pool.annotated, pool.available, budget, generator)
+    features = pool.imagenet_features()
+    return k_center_greedy(features, pool.annotated, pool.available, budget, generator, pool.carried)
 
 
 def pick_by_task_coreset(
@@ -69,7 +71,8 @@ def pick_by_task_coreset(
     refuse_unknown_settings(config)
     if pool.model_missing:
         return pick_without_model(pool, budget, generator)
-    return k_center_greedy(pool.task_features(), pool.annotated, pool.available, budget, generator)
+    picks = k_center_greedy(pool.task_features(), pool.annotated, pool.available, budget, generator)
+    return replace(picks, cover=None)
 
 
 def bring_to_length_one(features: Features) -> Features:

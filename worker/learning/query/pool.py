@@ -45,6 +45,22 @@ class ProbabilityReader(Protocol):
 
 
 @dataclass(frozen=True)
+class Cover:
+    """For each of N slices the squared distance to its nearest centre, kept from round to round."""
+
+    fingerprint: str  # of the features that were measured, to the last bit: distances of others are of no use
+    squared: Features  # (N,) infinite while there is no centre
+    nearest: Indices  # (N,) pool index of that centre, the lowest of equals, -1 while there is none
+    centres: Flags  # (N,) the centres seen so far
+
+    @classmethod
+    def of_nothing(cls, fingerprint: str, size: int) -> "Cover":
+        """Give the cover of `size` slices while there is no centre."""
+        squared = np.full(size, np.inf, dtype=np.float32)
+        return cls(fingerprint, squared, np.full(size, -1, dtype=np.int64), np.zeros(size, dtype=np.bool_))
+
+
+@dataclass(frozen=True)
 class Picks:
     """The slices a rule chose, in the order in which it chose them."""
 
@@ -53,6 +69,7 @@ class Picks:
     nearest: tuple[int | None, ...]  # the nearest centre when it was picked; None where the rule knows no centre
     cover_radius: float | None  # largest distance of any slice to its nearest centre after the picks
     note: str | None = None  # why the rule chose otherwise than its name says, for the person who asks
+    cover: Cover | None = field(default=None, compare=False, repr=False)  # after the picks, for the next round to go on
 
 
 @dataclass(frozen=True)
@@ -75,6 +92,7 @@ class QueryPool:
     imagenet_reader: Reader | None = None
     task_reader: Reader | None = None
     probability_reader: ProbabilityReader | None = None
+    carried: Cover | None = None  # of the newest earlier round that left one
     model_missing: bool = False  # no member has been trained yet: rules that ask members draw at random
     device: torch.device = CPU  # where a rule that trains something does so
     on_progress: Progress = ignore_progress  # told while it trains; may raise to stop it
