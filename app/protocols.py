@@ -72,6 +72,7 @@ WEIGHTS: dict[str, dict[str, Any]] = {
 
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {
+        "pseudo_weight": 0.5,
         "pseudo_labels": "hard",
         "pseudo_ramp": 0.0,
         "shut_out_background": False,
@@ -79,6 +80,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "ema_decay": 0.0,
     },
     "modern": {
+        "pseudo_weight": 1.0,
         "pseudo_labels": "hard",  # soft ones (DMSPS) with a ramp are a field away; see docs/lab-log.md
         "pseudo_ramp": 0.0,
         "shut_out_background": True,
@@ -97,7 +99,7 @@ class SegmentationProtocol:
     network: str = "unet"  # or "resnet50-unet"; scribbles give either a second decoder
     start: str = "imagenet"  # of the ResNet-50: or "lvm-med" (a local file), or "scratch"
     image_size: int = 256  # pixels, square, a multiple of 16, of the ResNet-50 of 32
-    iterations_per_fraction: float = 60000.0  # iterations = this × the labelled fraction of the train slices
+    iterations_per_fraction: float = 60000.0  # iterations = this × the share of the train slices that is labelled
     iterations_min: int = 1
     iterations_max: int = 60000
     batch_size: int = 6
@@ -139,8 +141,9 @@ class SegmentationProtocol:
         _demand(self, "resize", self.resize in {"nearest", "area"}, "nearest or area")
 
     def iterations_for(self, fraction: float) -> int:
-        """Iterations of one member when `fraction` (0-1] of the train slices is labelled."""
-        return max(self.iterations_min, min(self.iterations_max, int(self.iterations_per_fraction * fraction)))
+        """Iterations of one member when `fraction` (0-1] of the train slices is labelled, rounded down."""
+        wanted = int(self.iterations_per_fraction * fraction + 1e-6)  # 60,000 times 0.29 is a hair below 17,400
+        return max(self.iterations_min, min(self.iterations_max, wanted))
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,6 @@ PRESETS: dict[str, Protocol] = {
             optimizer="adamw",
             learning_rate=5e-3,
             weight_decay=1e-2,
-            pseudo_weight=1.0,
             validate_every=200,
             resize="area",
             recipe="modern",  # docs/adr/0007; `recipe: paper` trains as published but for these fields

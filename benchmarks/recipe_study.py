@@ -107,7 +107,7 @@ def run(
                     continue
                 prepared = prepared or prepare(list_dataset(data, root), protocol, supervision, judge)
                 picked = pick_slices(prepared, percents[: number + 1], seed)
-                line = settings | train_and_score(prepared, picked, protocol, supervision, seed, number + 1)
+                line = settings | train_and_score(prepared, picked, protocol, supervision, seed, number + 1, percent)
                 with out.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
                 typer.echo(f"{recipe} {fields} seed {seed} {percent:g} %: Dice {line['dice']:.3f}, {line['cpu_s']} s")
@@ -165,9 +165,10 @@ def train_and_score(
     supervision: Supervision,
     seed: int,
     round_number: int,
+    percent: float,
 ) -> dict[str, Any]:
     """One member trained on the picks: its Dice on the judged volumes, and what it cost."""
-    config = member_config(prepared, protocol, supervision, len(picked))
+    config = member_config(prepared, protocol, supervision, percent)
     training = LabelledSlices(prepared.images[picked], prepared.labels[picked])
     member_seed = derive_seed(seed, "round", round_number, "member", 0)
     started = time.process_time()
@@ -186,15 +187,15 @@ def train_and_score(
 
 
 def member_config(
-    prepared: Prepared, protocol: SegmentationProtocol, supervision: Supervision, labelled: int
+    prepared: Prepared, protocol: SegmentationProtocol, supervision: Supervision, percent: float
 ) -> SegmentationConfig:
-    """How a member is trained on so many labelled slices, as `train_segmentation` makes it of a project."""
+    """How a member is trained at a cumulative budget, as `train_segmentation` makes it of a project."""
     fields = {name: value for name, value in dataclasses.asdict(protocol).items() if name not in OUR_FIELDS}
     return SegmentationConfig(
         network="unet" if supervision == Supervision.FULL else "dmpls",
         classes=prepared.classes,
         channels=prepared.images.shape[1],
-        iterations=protocol.iterations_for(labelled / len(prepared.images)),
+        iterations=protocol.iterations_for(percent / 100),
         **fields,
     )
 

@@ -208,7 +208,7 @@ class _Rounds:
 
     def _ask_members(self, number: int, picked: Sequence[int], artefacts: Artefacts) -> Members:
         found = self._members(number, picked, artefacts)
-        config = self._config(len(picked))
+        config = self._config(number)
         networks = [build_network(state, config) for state, _ in found]
         best = int(np.argmax([facts["validation_dice"] or 0.0 for _, facts in found]))
         return Members(networks, lambda: self._bytes, config, CPU, ignore_progress, best=best)
@@ -238,7 +238,7 @@ class _Rounds:
         self, number: int, picked: Sequence[int], artefacts: Artefacts
     ) -> list[tuple[dict[str, Tensor], dict[str, Any]]]:
         """The weights and facts of a round's members, trained on these picks."""
-        config = self._config(len(picked))
+        config = self._config(number)
         chosen = sorted(picked)  # the service's order: by volume and position
         found = []
         for member in range(self._protocol.members):
@@ -267,8 +267,9 @@ class _Rounds:
         scores = score_member(build_network(fitted.state, config), self._prepared, config)
         return fitted.state, scores | {"validation_dice": fitted.best_dice, "best_step": fitted.best_step}
 
-    def _config(self, labelled: int) -> SegmentationConfig:
-        return member_config(self._prepared, self._protocol.segmentation, self._sweep.supervision, labelled)
+    def _config(self, number: int) -> SegmentationConfig:
+        percent = self._sweep.budgets[number - 1]
+        return member_config(self._prepared, self._protocol.segmentation, self._sweep.supervision, percent)
 
 
 def _hash(*parts: Tensor | npt.NDArray[np.generic]) -> str:

@@ -52,13 +52,8 @@ def test_the_paper_preset_is_the_published_recipe() -> None:
     paper = PRESETS["paper"]
     for name, value in dataclasses.asdict(paper.encoder).items():
         assert value == getattr(EncoderConfig(), name), name
-    assert [paper.segmentation.iterations_for(percent / 100) for percent in (1, 2, 3, 5, 40)] == [
-        600,
-        1200,
-        1800,
-        3000,
-        24000,
-    ]
+    steps = {percent: paper.segmentation.iterations_for(percent / 100) for percent in range(1, 101)}
+    assert steps == {percent: 600 * percent for percent in range(1, 101)}
     assert (paper.members, paper.segmentation.batch_size, paper.segmentation.learning_rate) == (5, 6, 0.01)
 
 

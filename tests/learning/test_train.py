@@ -14,7 +14,14 @@ from worker.learning.metrics import mean_dice, score_volume
 from worker.learning.nets.unet import build_network
 from worker.learning.predict import predict_volume
 from worker.learning.shapes import LabelledSlices, ReferenceVolume
-from worker.learning.train import FittedSegmentation, endless_batches, fit_segmentation, make_optimizer, set_rate
+from worker.learning.train import (
+    FittedSegmentation,
+    Tally,
+    endless_batches,
+    fit_segmentation,
+    make_optimizer,
+    set_rate,
+)
 
 CPU = torch.device("cpu")
 QUICK = SegmentationConfig(
@@ -106,6 +113,17 @@ def test_best_is_kept_when_training_gets_worse_again() -> None:
     assert member.best_dice is not None
     assert dice_of(member.state, config, [volume]) == pytest.approx(member.best_dice, abs=1e-9)
     assert dice_of(member.last_state, config, [volume]) < member.best_dice
+
+
+def test_of_equal_scores_the_first_is_kept() -> None:
+    network = torch.nn.Linear(1, 1)
+    tally = Tally()
+    for step, dice in ((10, 0.25), (20, 0.5), (30, 0.5), (40, 0.25)):
+        torch.nn.init.constant_(network.weight, step)
+        tally.note(step, 1.0, dice, network)
+    assert (tally.best_step, tally.best_dice, tally.step) == (20, 0.5, 40)
+    assert tally.best_state is not None
+    assert float(tally.best_state["weight"]) == 20
 
 
 def test_same_seed_same_member_and_the_global_generators_are_left_alone(volumes: list[ReferenceVolume]) -> None:

@@ -43,7 +43,8 @@ def run(work: Work) -> Record:
         volumes = load_volumes(session, [each.volume_id for each in annotated])
         pool_size = projects.count_slices(session, [project.id])[project.id][Split.TRAIN]
         protocol = load_protocol(project.protocol)
-        config = _config(project, protocol.segmentation, volumes, len(annotated) / pool_size)
+        share = labelled_share(round_, len(annotated), pool_size)
+        config = _config(project, protocol.segmentation, volumes, share)
         trained = {model.member for model in rounds.list_members(session, round_)}
     work.progress(0, 0, "reading slices")
     judged = list_references(work.database, project, Split.VALIDATION)
@@ -82,6 +83,15 @@ def run(work: Work) -> Record:
         return {"members": [{"member": model.member, **model.metrics} for model in members]}
 
     return record
+
+
+def labelled_share(round_: Round, annotated: int, pool_size: int) -> float:
+    """The share of the train slices that a round's members are trained as having: its budget, or more if more is there.
+
+    The budget as it is named, not the count of slices that it came to, so that 2 % are as many steps as published
+    whatever the size of the pool, and equally many for every strategy (Vepa et al., NeurIPS 2024, published code).
+    """
+    return max(round_.budget_percent / 100, annotated / pool_size if annotated > round_.target else 0.0)
 
 
 def _read_validation(work: Work, judged: Sequence[Volume], size: int, how: str, channels: int) -> list[ReferenceVolume]:
