@@ -117,7 +117,7 @@ def _measure(features: npt.NDArray[np.floating], annotated: Flags, carried: Cove
 
 
 def _fingerprint(points: Features) -> str:
-    digest = hashlib.blake2b(repr(points.shape).encode(), digest_size=16)
+    digest = hashlib.sha256(repr(points.shape).encode())
     digest.update(points.data)
     return digest.hexdigest()
 
