@@ -161,6 +161,11 @@ class Purpose(StrEnum):
     ADJUDICATE = "adjudicate"
     REVIEW = "review"
 
+    @property
+    def role(self) -> Role:
+        """The least role that may do it."""
+        return Role.ANNOTATOR if self == Purpose.ANNOTATE else Role.REVIEWER
+
 
 class SkipReason(StrEnum):
     """Why somebody passes a slice on; the first two exclude it for everybody."""

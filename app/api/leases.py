@@ -8,7 +8,7 @@ from app.api.deps import House, Reading, TheHouse, ThePerson, Writing
 from app.api.idempotency import CreatingRoute
 from app.api.schemas import LeaseAsked, LeaseWire, Page, SkipAsked, TakeoverAsked
 from app.api.wires import lease_wires
-from app.names import Purpose, Role
+from app.names import Purpose
 from app.services import leases, members, projects
 from app.services.lease_queue import Clocks
 
@@ -24,7 +24,7 @@ def lease_slices(
     if wish.purpose == Purpose.ANNOTATE:
         holder = members.acting_as(session, person, wish.annotator)
     else:
-        person.require(Role.REVIEWER)
+        person.require(wish.purpose.role)
         holder = person.signing_as(wish.annotator)
     found = projects.find_project(session, project)
     taken = leases.lease_next_slices(session, found, holder, wish.n, lease_clocks(house), wish.purpose)

@@ -15,6 +15,7 @@ has the idle clock alone. A lease whose clock ran out still is its holder's unti
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -102,11 +103,13 @@ def release_lease(session: Session, lease: Lease) -> None:
     _end(session, lease, LeaseState.RELEASED)
 
 
-def release_all(session: Session, holder: str, project_id: uuid.UUID | None = None) -> None:
-    """Give back whatever this person holds, in this project or in all: they will not go on with it. Drafts stay."""
+def release_all(
+    session: Session, holder: str, project_id: uuid.UUID | None = None, purposes: Collection[Purpose] = tuple(Purpose)
+) -> None:
+    """Give back what this person holds, in this project or in all, to do this: they will not go on. Drafts stay."""
     # In the order in which a volume's masks lock their seats: in another one the two would wait for each other.
     held = select(Lease).join(Slice, Lease.slice_id == Slice.id).order_by(Slice.volume_id, Slice.index, Lease.id)
-    held = held.where(Lease.holder == holder, Lease.state == LeaseState.ACTIVE)
+    held = held.where(Lease.holder == holder, Lease.state == LeaseState.ACTIVE, Lease.purpose.in_(purposes))
     if project_id is not None:
         held = held.where(Lease.project_id == project_id)
     for lease in session.scalars(held).all():

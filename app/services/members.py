@@ -30,7 +30,7 @@ from app.db.models import (
     WebhookDelivery,
 )
 from app.errors import LastOwner, NotAnAnnotator, ProjectNotFound, RecordNotFound
-from app.names import Role
+from app.names import Purpose, Role
 from app.services import leases
 from app.services.lease_queue import lock_person
 from app.services.paging import ALL, Listed, Span, list_rows
@@ -150,8 +150,8 @@ def set_member(session: Session, project: Project, account_id: uuid.UUID, role: 
         if role != Role.OWNER:
             _keep_an_owner(session, project, present)
         present.role = role
-        if not role.covers(Role.ANNOTATOR):
-            leases.release_all(session, session.get_one(Account, account_id).name, project.id)
+        closed_to = [each for each in Purpose if not role.covers(each.role)]
+        leases.release_all(session, session.get_one(Account, account_id).name, project.id, closed_to)
     session.flush()
 
 

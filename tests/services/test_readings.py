@@ -13,9 +13,9 @@ from sklearn.metrics import cohen_kappa_score
 from app.db.models import Annotation, AnnotationVersion, Project, Round, Slice
 from app.db.session import Database
 from app.errors import OwnWork, ReadingsComplete, ReadingsIncomplete, VersionSuperseded
-from app.names import Purpose, SkipReason, Verdict
+from app.names import LeaseState, Purpose, Role, SkipReason, Verdict
 from app.outbox import SilentBell, unit_of_work
-from app.services import pools, reviews
+from app.services import members, people, pools, reviews
 from app.services.agreement import cohen_kappa, hd95_in_plane, measure_agreement
 from app.services.reviews import Opinion
 from tests.services.desk import Desk, drawn
@@ -132,6 +132,23 @@ def test_a_review_is_never_ones_own_and_a_rejected_slice_comes_back(make_desk: M
         ("reject", "look here", 1.5, 2.0),
         ("accept", "look here", 1.5, 2.0),
     ]
+
+
+def test_a_reviewer_made_annotator_gives_back_what_only_reviewers_do(make_desk: MakeDesk) -> None:
+    desk = make_desk(count=2, review_percent=100.0)
+    with unit_of_work(desk.database, SilentBell()) as session:
+        project, rita = session.get_one(Project, desk.project_id), people.create_account(session, "rita", None)
+        members.set_member(session, project, rita.id, Role.REVIEWER)
+    desk.lease("anna")
+    desk.submit("anna", 0)
+    assert (desk.lease("rita"), desk.lease("rita", purpose=Purpose.REVIEW)) == ([1], [0])
+    assert desk.lease("susi", purpose=Purpose.REVIEW) == []
+    with unit_of_work(desk.database, SilentBell()) as session:
+        project, rita = session.get_one(Project, desk.project_id), people.find_account(session, "rita")
+        members.set_member(session, project, rita.id, Role.ANNOTATOR)
+    assert desk.find_lease("rita", 0).state == LeaseState.RELEASED
+    assert desk.find_lease("rita", 1).state == LeaseState.ACTIVE, "an annotator may go on with it"
+    assert desk.lease("susi", purpose=Purpose.REVIEW) == [0]
 
 
 def test_a_reviewer_fixes_what_is_nearly_right(make_desk: MakeDesk) -> None:
