@@ -253,10 +253,13 @@ class StrategyDescriptor:
     needs: frozenset[Need]
     cost: str
     source: str
+    encoder_weights: str = ""  # a word of `protocols.WEIGHTS` that its encoder is trained by unless others are named
 
 
-def _strategy(name: str, summary: str, needs: set[Need], cost: str, source: str) -> StrategyDescriptor:
-    return StrategyDescriptor(name, summary, frozenset(needs), cost, source)
+def _strategy(
+    name: str, summary: str, needs: set[Need], cost: str, source: str, encoder_weights: str = ""
+) -> StrategyDescriptor:
+    return StrategyDescriptor(name, summary, frozenset(needs), cost, source, encoder_weights)
 
 
 STRATEGIES: dict[str, StrategyDescriptor] = {
@@ -332,6 +335,7 @@ STRATEGIES: dict[str, StrategyDescriptor] = {
             {Need.ENCODER},
             "one encoder training a project; then k-means, O(N·D·k) an iteration",
             "Hacohen et al., ICML 2022, Algorithm 1",
+            encoder_weights="nt-xent",
         ),
         _strategy(
             "foreground-aware-random",

@@ -66,6 +66,7 @@ WEIGHTS: dict[str, dict[str, Any]] = {
         ("acdc", (1.0, 0.05, 0.35, 0.0)),
         ("one-volume", (1.0, 0.0, 0.35, 0.0)),  # CHAOS, MS-CMR, DAVIS: a patient has one volume, so one of the two
         ("pretrained", (0.0, 1.0, 0.0, 0.0)),  # before a segmentation network with pretrained weights, any data set
+        ("nt-xent", (1.0, 0.0, 0.0, 0.0)),  # no groups: SimCLR, row 1 of Table 4, and what TypiClust is run on
     )
 }
 """Named weights of the encoder's loss (Vepa et al., NeurIPS 2024, App. A): `{"encoder": {"weights": "one-volume"}}`."""
@@ -204,14 +205,19 @@ PRESETS: dict[str, Protocol] = {
 }
 
 
-def resolve_protocol(preset: str, overrides: dict[str, Any] | None = None) -> Protocol:
+def resolve_protocol(preset: str, overrides: dict[str, Any] | None = None, encoder_weights: str = "") -> Protocol:
     """The preset's protocol with some fields replaced, e.g. `{"members": 3, "encoder": {"epochs": 2}}`.
 
-    Raises ProtocolRefused for an unknown preset or field, and for a value of another type than the field's.
+    `encoder_weights` is the word of WEIGHTS that a strategy wants; what is replaced by name wins over it. Raises
+    ProtocolRefused for an unknown preset or field, and for a value of another type than the field's.
     """
     if preset not in PRESETS:
         raise ProtocolRefused(f"preset {preset!r} is unknown; there are {', '.join(sorted(PRESETS))}")
-    return _replace(PRESETS[preset], overrides or {}, path="protocol")
+    fields = overrides or {}
+    encoder = fields.get("encoder", {})
+    if encoder_weights and isinstance(encoder, dict):
+        fields = fields | {"encoder": {"weights": encoder_weights} | encoder}
+    return _replace(PRESETS[preset], fields, path="protocol")
 
 
 def load_protocol(stored: dict[str, Any]) -> Protocol:

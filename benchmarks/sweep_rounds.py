@@ -140,7 +140,8 @@ def run_rounds(
 
 class _Rounds:
     def __init__(self, sweep: Sweep, prepared: Prepared, artefacts: Path) -> None:
-        protocol = resolve_protocol(sweep.preset, sweep.protocol)
+        weights = DESCRIPTORS[sweep.strategy].encoder_weights
+        protocol = resolve_protocol(sweep.preset, sweep.protocol, weights)
         self._sweep, self._protocol, self._prepared, self._folder = sweep, protocol, prepared, artefacts
         self._encoder_config = EncoderConfig(**dataclasses.asdict(protocol.encoder))
         segmentation = protocol.segmentation

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from app.errors import ProtocolRefused
+from app.names import STRATEGIES
 from app.protocols import PRESETS, RECIPES, WEIGHTS, SegmentationProtocol, load_protocol, resolve_protocol
 
 
@@ -71,19 +72,40 @@ def test_other_words_and_numbers_are_refused(field: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     ("word", "weights"),
-    [("acdc", (1, 0.05, 0.35, 0)), ("one-volume", (1, 0, 0.35, 0)), ("pretrained", (0, 1, 0, 0))],
+    [
+        ("acdc", (1, 0.05, 0.35, 0)),
+        ("one-volume", (1, 0, 0.35, 0)),
+        ("pretrained", (0, 1, 0, 0)),
+        ("nt-xent", (1, 0, 0, 0)),
+    ],
 )
 def test_published_weights_of_the_encoders_loss_have_names(word: str, weights: tuple[float, ...]) -> None:
     encoder = resolve_protocol("paper", {"encoder": {"weights": word}}).encoder
     found = (encoder.weight_nt_xent, encoder.weight_patient, encoder.weight_volume, encoder.weight_slice)
     assert found == weights
-    assert len(WEIGHTS) == 3
+    assert len(WEIGHTS) == 4
 
 
 def test_a_weight_that_is_named_wins_over_its_word_and_all_is_kept() -> None:
     protocol = resolve_protocol("cpu", {"encoder": {"weights": "one-volume", "weight_slice": 0.1}})
     assert (protocol.encoder.weight_patient, protocol.encoder.weight_slice) == (0, 0.1)
     assert load_protocol(protocol.as_json()) == protocol
+
+
+@pytest.mark.parametrize(
+    ("named", "groups"),
+    [({}, (0, 0)), ({"epochs": 2}, (0, 0)), ({"weight_volume": 0.2}, (0, 0.2)), ({"weights": "acdc"}, (0.05, 0.35))],
+)
+def test_the_weights_that_a_strategy_wants_give_way_to_those_that_are_named(
+    named: dict[str, object], groups: tuple[float, float]
+) -> None:
+    word = STRATEGIES["typiclust"].encoder_weights
+    encoder = resolve_protocol("paper", {"encoder": named}, word).encoder
+    assert (encoder.weight_nt_xent, encoder.weight_patient, encoder.weight_volume) == (1, *groups)
+    assert encoder.epochs == named.get("epochs", 100)
+    with pytest.raises(ProtocolRefused, match="an object"):
+        resolve_protocol("paper", {"encoder": 7}, word)
+    assert {each.encoder_weights for each in STRATEGIES.values()} - {""} <= WEIGHTS.keys()
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def create_project(session: Session, draft: ProjectDraft) -> Project:
     _check_label_schema(draft.label_schema)
     _check_budgets(draft.budgets)
     strategy_settings = check_strategy_settings(draft.strategy, draft.strategy_settings)
-    protocol = resolve_protocol(draft.preset, draft.overrides)
+    protocol = resolve_protocol(draft.preset, draft.overrides, STRATEGIES[draft.strategy].encoder_weights)
     if (
         session.scalar(select(Project.id).where(Project.slug == draft.slug).execution_options(**WITH_DELETED))
         is not None

@@ -102,6 +102,14 @@ def test_strategies_say_what_they_need(service: Service) -> None:
     assert needs["random"] == []
 
 
+def test_typiclust_has_an_encoder_without_groups_unless_weights_are_named(service: Service) -> None:
+    made = service.client.post("/v1/projects", DRAFT | {"strategy": "typiclust"})
+    encoder = made["protocol"]["encoder"]
+    assert (encoder["weight_nt_xent"], encoder["weight_patient"], encoder["weight_volume"]) == (1, 0, 0)
+    named = {"slug": "named", "strategy": "typiclust", "protocol": {"encoder": {"weights": "acdc"}}}
+    assert service.client.post("/v1/projects", DRAFT | named)["protocol"]["encoder"]["weight_volume"] == 0.35
+
+
 def test_health_and_readiness(service: Service) -> None:
     assert service.http.get("/healthz").json() == {"status": "alive"}
     assert service.http.get("/readyz").json()["ready"] is True

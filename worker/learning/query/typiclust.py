@@ -29,12 +29,13 @@ def pick_by_typiclust(
     """Cluster the features into annotated + budget parts; take the most typical slice of each, least annotated first.
 
     Source: Hacohen et al., ICML 2022, Algorithm 1; "TypiClust" of Vepa et al., NeurIPS 2024. Input: (N, 512)
-    features of the project's contrastive encoder, brought to length 1; typicality is the inverse mean distance to the
+    features of a contrastive encoder, brought to length 1; typicality is the inverse mean distance to the
     K <= 20 nearest open slices of the same cluster. Setting "clusters": the most there may be (default 500). Cost:
     k-means O(N·D·k) an iteration, then O(m²·D) for a cluster of m. Departures: features have length 1 as in the
-    original (the published code of Vepa et al. forgot it); the encoder is the project's own, so set its group weights
-    to 0 for plain SimCLR; when every cluster of at least 6 slices is used up, the rest is drawn at random. Cold start:
-    the same, with nothing annotated. The value of a pick is its typicality, 0 where it was drawn.
+    original (the published code of Vepa et al. forgot it); the encoder is trained by NT-Xent alone, as published, but
+    as long and in batches as large as every other strategy's; when every cluster of at least 6 slices is used up, the
+    rest is drawn at random. Cold start: the same, with nothing annotated. The value of a pick is its typicality, 0
+    where it was drawn.
     """
     refuse_unknown_settings(config, "clusters")
     most = read_count(config, "clusters", CLUSTERS)
