@@ -9,9 +9,9 @@ middle of whatever it does and comes back as somebody else, so that what it held
 Held twice is judged by the clients' own clocks: between being handed a slice and the end of the lease that the service
 named, or the submission, no other client may be handed it. A heartbeat starts the liveness clock when it reaches the
 service, and its answer says so later: a client that waits for one longer than that clock runs no longer knows what it
-holds, and what was handed on meanwhile is counted apart, as no fault. The rows say it without any client: no lease may
-be older than the end of the one before it. At the end every acknowledged annotation is read back and compared. Exits
-with 1 unless all counts but that one are 0.
+holds, and what was handed on meanwhile is counted apart, as no fault; an answer that comes when its lease is over gives
+nobody anything. The rows say it without any client: no lease may be older than the end of the one before it. At the end
+every acknowledged annotation is read back and compared. Exits with 1 unless all counts but that one are 0.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Tally:
 
     cycles: int = 0
     deaths: int = 0
-    twice: int = 0
+    twice: list[str] = field(default_factory=list)  # what was seen of each
     overlapping: int = 0
     unknowing: int = 0  # handed on while the holder waited for the answer to a heartbeat, longer than its clock ran
     lost: int = 0
@@ -100,11 +100,12 @@ def report(tally: Tally) -> str:
     """The outcome for people."""
     lines = [
         f"cycles submitted {tally.cycles}, client deaths {tally.deaths}, refusals {tally.refusals or 'none'}",
-        f"slices served to two holders: {tally.twice}, by the database's clock: {tally.overlapping};"
+        f"slices served to two holders: {len(tally.twice)}, by the database's clock: {tally.overlapping};"
         f" handed on during a heartbeat of more than {ALIVE_S:g} s: {tally.unknowing}",
         f"acknowledged annotations lost: {tally.lost}",
         f"5xx answers: {len(tally.errors)} {tally.errors[:3] or ''}",
     ]
+    lines += tally.twice
     for what, seconds in tally.seconds.items():
         cuts = statistics.quantiles(seconds, n=100) if len(seconds) > 1 else [0.0] * 99
         lines.append(f"{what}: p50 {cuts[49] * 1e3:.1f} ms, p95 {cuts[94] * 1e3:.1f} ms, p99 {cuts[98] * 1e3:.1f} ms")
@@ -138,7 +139,7 @@ def _cycle(http: httpx.Client, tally: Tally, name: str, dies_after: str | None, 
         return "nothing"
     lease = answer.json()["items"][0]
     slice_ = lease["slice"]["id"]
-    _note_holder(tally, slice_, name, asked, lease["until"])
+    note_holder(tally, slice_, name, asked, lease["until"])
     if dies_after == "lease":
         # It never sent a heartbeat, so the idle clock alone would free the slice: say so before dying.
         _forget(tally, slice_, name)
@@ -148,7 +149,7 @@ def _cycle(http: httpx.Client, tally: Tally, name: str, dies_after: str | None, 
         tally.beating[name] = time.monotonic()
     beat = _call(http, tally, "heartbeat", "POST", f"/v1/leases/{lease['id']}/heartbeat")
     if beat.status_code == 200:
-        _note_holder(tally, slice_, name, time.monotonic(), beat.json()["until"])
+        note_holder(tally, slice_, name, time.monotonic(), beat.json()["until"])
     with tally.lock:
         del tally.beating[name]
     if dies_after == "heartbeat":
@@ -183,18 +184,23 @@ def _call(http: httpx.Client, tally: Tally, what: str, method: str, path: str, *
     return answer
 
 
-def _note_holder(tally: Tally, slice_: str, name: str, asked: float, until: str) -> None:
+def note_holder(tally: Tally, slice_: str, name: str, asked: float, until: str) -> None:
+    """Take down that somebody who asked at `asked` was told to hold a slice until then, and judge it."""
     # Counted from before the question was sent, so that a slow answer does not make a lease look longer than it is.
     # The two clocks in this order: a thread that waits between them then believes less, not more.
     heard = time.monotonic()
     end = heard + datetime.fromisoformat(until).timestamp() - time.time()
+    if end <= heard:
+        return  # over before it was heard of: nobody takes this for a lease, and it is somebody else's by now, perhaps
     with tally.lock:
         holder, held_until = tally.holders.get(slice_, (name, 0.0))
         now = time.monotonic()
         if holder != name and asked < held_until and now < held_until:
             waits_for = now - tally.beating.get(holder, now)
             tally.unknowing += waits_for > ALIVE_S
-            tally.twice += waits_for <= ALIVE_S
+            if waits_for <= ALIVE_S:
+                left = f"{held_until - now:.2f} s more of {holder}, who waits for a heartbeat for {waits_for:.2f} s"
+                tally.twice.append(f"{slice_} to {name}, who asked {now - asked:.2f} s before: {left}")
         tally.holders[slice_] = (name, end)
 
 
