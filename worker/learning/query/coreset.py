@@ -14,8 +14,6 @@ from worker.learning.query.pool import Cover, Features, Flags, Indices, Picks, r
 
 # A squared distance below this part of the two squared norms is rounding noise of float32: the points are duplicates.
 NOISE = np.float32(1e-6)
-
-
 _LANDMARKS = 101  # slices whose coordinate-wise median is the origin
 
 
