@@ -52,8 +52,8 @@ def test_the_paper_preset_is_the_published_recipe() -> None:
     paper = PRESETS["paper"]
     for name, value in dataclasses.asdict(paper.encoder).items():
         assert value == getattr(EncoderConfig(), name), name
-    steps = {percent: paper.segmentation.iterations_for(percent / 100) for percent in range(1, 101)}
-    assert steps == {percent: 600 * percent for percent in range(1, 101)}
+    tenths = range(1, 1001)
+    assert [paper.segmentation.iterations_for(each / 10 / 100) for each in tenths] == [60 * each for each in tenths]
     assert (paper.members, paper.segmentation.batch_size, paper.segmentation.learning_rate) == (5, 6, 0.01)
 
 
