@@ -47,12 +47,16 @@ def test_an_unrevealed_label_can_neither_be_handed_in_nor_asked_for(index):
 
 
 def test_a_rule_receives_nothing_but_pool_budget_settings_and_generator():
-    """So garbage in unrevealed labels cannot change a pick: there is no road by which they could reach a rule."""
+    """So garbage in unrevealed labels cannot change a pick: there is no road by which they could reach a rule.
+
+    What is carried are distances between features, which a rule had before.
+    """
     for rule in STRATEGIES.values():
         assert list(inspect.signature(rule).parameters) == ["pool", "budget", "config", "generator"]
     assert {field.name for field in fields(QueryPool)} == {
         "patient_ids", "volume_ids", "z", "annotated", "available", "labels", "feature_reader", "pixel_reader",
-        "imagenet_reader", "task_reader", "probability_reader", "model_missing", "device", "on_progress", "progress",
+        "imagenet_reader", "task_reader", "probability_reader", "carried", "model_missing", "device", "on_progress",
+        "progress",
     }  # fmt: skip
 
 
