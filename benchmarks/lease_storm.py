@@ -191,7 +191,9 @@ def note_holder(tally: Tally, slice_: str, name: str, asked: float, until: str) 
     heard = time.monotonic()
     end = heard + datetime.fromisoformat(until).timestamp() - time.time()
     if end <= heard:
-        return  # over before it was heard of: nobody takes this for a lease, and it is somebody else's by now, perhaps
+        # Over before it was heard of: who hears this knows that they hold nothing; it may be somebody else's by now.
+        _forget(tally, slice_, name)
+        return
     with tally.lock:
         holder, held_until = tally.holders.get(slice_, (name, 0.0))
         now = time.monotonic()

@@ -48,6 +48,16 @@ def test_the_judge_takes_no_answer_for_a_lease_that_came_after_its_end() -> None
     assert len(tally.twice) == 1, "and the slice is still known as bert's"
 
 
+def test_who_hears_that_their_lease_is_over_holds_nothing_any_more() -> None:
+    tally = Tally()
+    hear(tally, "anna", 900)
+    hear(tally, "anna", -0.5)
+    hear(tally, "bert", 900)
+    assert (len(tally.twice), tally.unknowing) == (0, 0)
+    hear(tally, "carl", 900)
+    assert len(tally.twice) == 1
+
+
 def hear(tally: Tally, name: str, seconds: float) -> None:
     """Let somebody hear, just after they asked, that the slice is theirs for so long."""
     until = datetime.now(UTC) + timedelta(seconds=seconds)
