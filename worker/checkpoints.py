@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from app.errors import BlobNotFound
-from app.storage.blobs import BlobStore
+from app.errors import BlobDamaged, BlobNotFound
+from app.storage.blobs import BlobStore, verify_blob
 from worker.learning.query.pool import Cover
 from worker.learning.resume import TrainingState
 
@@ -82,8 +82,9 @@ def load_cover(blobs: BlobStore, key: str) -> Cover | None:
 
 
 def _read_if_kept(blobs: BlobStore, key: str) -> io.BytesIO | None:
-    """What can be made anew, so that a lost blob costs time and no more."""
+    """What can be made anew, so that a lost or damaged blob costs time and no more."""
     try:
+        verify_blob(blobs, key)
         return io.BytesIO(blobs.get(key))
-    except BlobNotFound:
+    except (BlobNotFound, BlobDamaged):
         return None
