@@ -212,7 +212,7 @@ def test_bad_input_is_refused():
 
 
 def test_the_papers_largest_round_takes_a_moment():
-    """581 of 1454 slices: about 0.03 s on one quiet core; the best of three, since cores are shared."""
+    """581 of 1454 slices: about 0.04 s on one quiet core; the best of three, since cores are shared."""
     features = rng().standard_normal((1454, 512)).astype(np.float32)
     nothing = np.zeros(1454, dtype=bool)
     spent = []

@@ -26,13 +26,13 @@ class _Geometry:
         some = features[np.linspace(0, len(features) - 1, min(len(features), _LANDMARKS)).round().astype(int)]
         half = (len(some) - 1) // 2
         self.points = np.ascontiguousarray(features - np.partition(some, half, axis=0)[half], dtype=np.float32)
-        self.squared_norms = np.einsum("nd,nd->n", self.points, self.points)
+        self.squared_norms = np.vecdot(self.points, self.points)
 
     def squared_distances(self, centre: int, rows: slice | Indices = slice(None)) -> Features:
         sums = self.squared_norms[rows] + self.squared_norms[centre]
         # Not `@`: BLAS shares so short a product among threads that spin, which cost ten times as much on a busy
-        # machine. This one keeps to the thread it is on, and a row's sum is the same whichever rows are beside it.
-        squared: Features = sums - 2 * np.einsum("nd,d->n", self.points[rows], self.points[centre])
+        # machine. Row by row it keeps to the thread it is on, and a row's sum is the same whichever rows are beside it.
+        squared: Features = sums - 2 * np.vecdot(self.points[rows], self.points[centre])
         squared[squared <= NOISE * sums] = 0
         return squared
 
