@@ -36,7 +36,7 @@ from app.api import (
     webhooks,
 )
 from app.api.contract import install_contract
-from app.api.deps import Background, House
+from app.api.deps import SEAT, Background, House
 from app.api.gate import Gate
 from app.api.metrics import CountRequests, RequestMeter
 from app.api.problems import install_problem_handlers
@@ -96,9 +96,9 @@ def create_app(knobs: Settings | None = None) -> FastAPI:
     app.state.meter = RequestMeter(house.database)
     install_problem_handlers(app)
     install_contract(app)
+    for routes in (health, metrics):
+        app.include_router(routes.router)
     for routes in (
-        health,
-        metrics,
         projects,
         volumes,
         imports,
@@ -120,7 +120,7 @@ def create_app(knobs: Settings | None = None) -> FastAPI:
         deletions,
         audit,
     ):
-        app.include_router(routes.router)
+        app.include_router(routes.router, dependencies=[SEAT])
     # Swagger UI from this host (the page is web/docs): FastAPI's own page loads it from another one.
     app.mount("/docs/swagger", StaticFiles(packages=[("fastapi_offline", "static")]), name="swagger")
     app.mount("/", StaticFiles(directory=WEB, html=True), name="web")

@@ -1,11 +1,13 @@
 """What routes are handed: the house's parts, a session, the row that a path names, the body.
 
-What waits for nothing is `async`: FastAPI sends every other dependency to a thread and back, for each request.
+What waits for nothing is `async`: FastAPI sends every other dependency to a thread and back, for each request. So a
+transaction spans several turns on the 40 threads of the process: were all of them waiting for a lock that one
+transaction holds, it would never get the thread that ends it. Hence the seats.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 
@@ -93,6 +95,26 @@ async def _body(request: Request) -> bytes:
 
 
 Body = Annotated[bytes, Depends(_body)]
+
+_SEATS = 16
+"""Requests at a time that are past the gate. Two connections each leave some of the pool's 40 to the gate."""
+
+_READ_BY_FASTAPI = ("multipart/form-data", "application/x-www-form-urlencoded")  # before any dependency
+
+
+async def _arrived(request: Request) -> None:
+    """A body that trickles in takes nobody's seat."""
+    if not request.headers.get("content-type", "").startswith(_READ_BY_FASTAPI):
+        await request.body()
+
+
+async def _seat(_arrived: Annotated[None, Depends(_arrived)]) -> AsyncIterator[None]:
+    yield
+
+
+SEAT = Depends(_seat, scope="function", max_concurrency=_SEATS)
+"""Taken by every route but the probes before anything else, and kept until the commit; who waits for one, waits without
+a thread, in the order of arrival."""
 
 
 async def _takes_gzip(accept_encoding: Annotated[str, Header()] = "") -> bool:
