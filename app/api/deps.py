@@ -96,7 +96,7 @@ async def _body(request: Request) -> bytes:
 
 Body = Annotated[bytes, Depends(_body)]
 
-_SEATS = 16
+SEATS = 16
 """Requests at a time that are past the gate. Two connections each leave some of the pool's 40 to the gate."""
 
 _READ_BY_FASTAPI = ("multipart/form-data", "application/x-www-form-urlencoded")  # before any dependency
@@ -112,7 +112,7 @@ async def _seat(_arrived: Annotated[None, Depends(_arrived)]) -> AsyncIterator[N
     yield
 
 
-SEAT = Depends(_seat, scope="function", max_concurrency=_SEATS)
+SEAT = Depends(_seat, scope="function", max_concurrency=SEATS)
 """Taken by every route but the probes before anything else, and kept until the commit; who waits for one, waits without
 a thread, in the order of arrival."""
 

@@ -21,6 +21,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
+from app.api.deps import SEATS
 from app.api.health import readyz
 from app.api.metrics import RequestMeter
 from app.api.probes import Probe, ask_parts
@@ -180,11 +181,11 @@ def test_readiness_is_told_while_every_request_hangs(service: Service, monkeypat
         httpx.get(f"{service.url}/v1/strategies", timeout=60)
 
     monkeypatch.setattr("app.api.projects.list_items", hang)
-    requests = [threading.Thread(target=ask) for _ in range(60)]  # more than there are threads for them
+    requests = [threading.Thread(target=ask) for _ in range(60)]  # more than there are seats and threads
     for each in requests:
         each.start()
     try:
-        for _ in range(40):
+        for _ in range(SEATS):
             assert hanging.acquire(timeout=30)
         bearer = {"authorization": "Bearer nobody's"}  # nor does it take one to look up who asks
         assert httpx.get(f"{service.url}/healthz", headers=bearer, timeout=10).status_code == 200
