@@ -65,3 +65,19 @@ def test_bodies_that_trickle_in_keep_nobody_waiting(service: Service, tmp_path: 
         for _ in range(3):
             answer = httpx.post(f"{service.url}/v1/projects/hearts/leases", json={"annotator": "anna"}, timeout=30)
             assert answer.status_code == 200
+
+
+@on_sqlite
+@pytest.mark.timeout(120)
+def test_those_who_follow_a_job_keep_nobody_waiting(service: Service, tmp_path: Path) -> None:
+    desk = Desk.make(service.database, tmp_path)
+    desk.lease("bert")
+    desk.submit("bert", 0, drawn(1))
+    job = service.client.post("/v1/projects/hearts/exports", {"format": "nifti"})["id"]  # no worker: it stays queued
+    with ExitStack() as streams:
+        http = streams.enter_context(httpx.Client(base_url=service.url, limits=httpx.Limits(), timeout=30))
+        for _ in range(CROWD):
+            stream = streams.enter_context(http.stream("GET", f"/v1/jobs/{job}/events"))
+            assert next(stream.iter_lines()).startswith("id:")
+        answer = httpx.post(f"{service.url}/v1/projects/hearts/leases", json={"annotator": "anna"}, timeout=30)
+        assert answer.status_code == 200
