@@ -74,6 +74,7 @@ _TABLE: tuple[tuple[str, Door | Role] | tuple[str, Door | Role, Scope], ...] = (
     ("GET /v1/projects", Door.SIGNED_IN),
     ("POST /v1/projects", Door.ADMINISTRATOR, Scope.MANAGE),
     ("GET /v1/projects/{project}", _VIEWER),
+    ("PATCH /v1/projects/{project}", _MANAGER),
     ("DELETE /v1/projects/{project}", _OWNER),
     # --- what is deleted
     ("DELETE /v1/patients/{patient}", _MANAGER),

@@ -29,6 +29,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "budgets": [2, 3, 4, 5],
         "preset": "cpu",
     },
+    "ProjectChanges": {"budgets": [2, 3, 4, 5, 10], "review_percent": 20},
     "RoundAsked": {"budget_percent": 5},
     "LeaseAsked": {"n": 2},
     "OracleAsked": {"kind": "scribble"},

@@ -26,6 +26,7 @@ from app.errors import (
     NotFound,
     PreconditionFailed,
     PreconditionRequired,
+    ProjectStale,
     RangeNotSatisfiable,
     RequestStillRunning,
     RoundPending,
@@ -125,7 +126,7 @@ def install_problem_handlers(app: FastAPI) -> None:
 def problem_answer(request: Request, error: NextSliceError) -> JSONResponse:
     """The answer to a refusal, also for what stands outside of the routes."""
     headers = {"Retry-After": "2"} if isinstance(error, (RequestStillRunning, RoundPending, Unavailable)) else {}
-    if isinstance(error, (AnnotationStale, DraftStale)):
+    if isinstance(error, (AnnotationStale, DraftStale, ProjectStale)):
         headers["ETag"] = f'"{error.current}"'
     if isinstance(error, TooManySignIns):
         headers["Retry-After"] = str(error.retry_after_s)

@@ -86,6 +86,21 @@ class ProjectAsked(Asked):
     strategy_settings: dict[str, Any] = Field(default_factory=dict, description="See /v1/strategies.")
 
 
+class ProjectChanges(Asked):
+    """What is to be changed of a project; what is left out stays as it is."""
+
+    name: str | None = None
+    label_schema: list[LabelClassWire] | None = Field(
+        default=None, description="All classes: with new ones, renamed or recoloured; none may be missing."
+    )
+    budgets: list[float] | None = Field(default=None, description="The whole schedule, rounds that are over included.")
+    auto_train: bool | None = None
+    auto_propose: bool | None = None
+    overlap: int | None = Field(default=None, description="Before the first round only.")
+    adjudicate: bool | None = Field(default=None, description="Before the first round only.")
+    review_percent: float | None = Field(default=None, description="Of what is submitted from now on.")
+
+
 class ProjectWire(Wire):
     """A project."""
 

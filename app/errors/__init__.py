@@ -32,11 +32,12 @@ NextSliceError
 │                                SliceAccepted, SliceNotProposed, NothingToJudge, JobsAtWork, StillDeleted,
 │                                BackupRefused, ProviderSettingsRefused
 ├── Gone                    410  LeaseGone, SliceLeasedElsewhere, SliceExcluded
-├── PreconditionFailed      412  AnnotationStale, DraftStale
+├── PreconditionFailed      412  AnnotationStale, DraftStale, ProjectStale
 ├── TooLarge                413  ImageTooLarge, MaskTooLarge, BodyTooLarge
 ├── UnsupportedMedia        415  MaskTypeRefused
 ├── RangeNotSatisfiable     416
-├── PreconditionRequired    428  AnnotationPreconditionMissing, DraftPreconditionMissing
+├── PreconditionRequired    428  AnnotationPreconditionMissing, DraftPreconditionMissing,
+│                                ProjectPreconditionMissing
 ├── TooManyRequests         429  TooManySignIns
 ├── Unavailable             503  MissingExtra, BlobDamaged, StoreUnreachable, BrokerUnreachable, GpuOutOfMemory,
 │                                ServiceUnreachable, ProviderUnreachable
@@ -347,7 +348,13 @@ from app.errors.projects import (
     ProjectNotFound as ProjectNotFound,
 )
 from app.errors.projects import (
+    ProjectPreconditionMissing as ProjectPreconditionMissing,
+)
+from app.errors.projects import (
     ProjectSettingRefused as ProjectSettingRefused,
+)
+from app.errors.projects import (
+    ProjectStale as ProjectStale,
 )
 from app.errors.projects import (
     ProtocolRefused as ProtocolRefused,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.errors.tree import Conflict, InvalidInput, NotFound
+from app.errors.tree import Conflict, InvalidInput, NotFound, PreconditionFailed, PreconditionRequired
 
 # --- projects and protocols -------------------------------------------------------------------------------------------
 
@@ -107,6 +107,25 @@ class ProjectExists(Conflict):
     def __init__(self, slug: str) -> None:
         self.slug = slug
         super().__init__(f"There is a project {slug!r} already.")
+
+
+class ProjectPreconditionMissing(PreconditionRequired):
+    """A change of a project says which settings it was made over."""
+
+    code = "project-precondition-missing"
+
+    def __init__(self) -> None:
+        super().__init__("Send the project's ETag, as it was read, as If-Match: somebody else may be changing it too.")
+
+
+class ProjectStale(PreconditionFailed):
+    """The settings were changed meanwhile."""
+
+    code = "project-stale"
+
+    def __init__(self, current: str) -> None:
+        self.current = current
+        super().__init__("The project was changed meanwhile; read it again, then change it.")
 
 
 # --- volumes ----------------------------------------------------------------------------------------------------------

@@ -65,18 +65,15 @@ def create_project(session: Session, draft: ProjectDraft) -> Project:
     """A new project; everything about it is checked here, so that no round can fail for it later."""
     if not _SLUG.fullmatch(draft.slug):
         raise ProjectSettingRefused("slug", "1 to 100 lower-case letters, digits and hyphens", draft.slug)
-    if not draft.name.strip() or not draft.name.isprintable():
-        raise ProjectSettingRefused("name", "printable and not empty", draft.name)
+    check_name(draft.name)
     if draft.strategy not in STRATEGIES:
         raise UnknownStrategy(draft.strategy, sorted(STRATEGIES))
     if not 0 <= draft.seed < 2**31:
         raise ProjectSettingRefused("seed", "between 0 and 2147483647", draft.seed)
-    if not 1 <= draft.overlap <= READERS_AT_MOST:
-        raise ProjectSettingRefused("overlap", f"between 1 and {READERS_AT_MOST} readers a slice", draft.overlap)
-    if not 0 <= draft.review_percent <= 100:
-        raise ProjectSettingRefused("review_percent", "between 0 and 100", draft.review_percent)
-    _check_label_schema(draft.label_schema)
-    _check_budgets(draft.budgets)
+    check_overlap(draft.overlap)
+    check_review_percent(draft.review_percent)
+    check_label_schema(draft.label_schema)
+    check_budgets(draft.budgets)
     strategy_settings = check_strategy_settings(draft.strategy, draft.strategy_settings)
     protocol = resolve_protocol(draft.preset, draft.overrides, STRATEGIES[draft.strategy].encoder_weights)
     if (
@@ -87,7 +84,7 @@ def create_project(session: Session, draft: ProjectDraft) -> Project:
     project = Project(
         slug=draft.slug,
         name=draft.name,
-        label_schema=[{"value": each.value, "name": each.name, "color": each.color} for each in draft.label_schema],
+        label_schema=schema_as_json(draft.label_schema),
         supervision=draft.supervision,
         strategy=draft.strategy,
         budgets=[float(each) for each in draft.budgets],
@@ -98,7 +95,7 @@ def create_project(session: Session, draft: ProjectDraft) -> Project:
         auto_propose=draft.auto_propose,
         overlap=draft.overlap,
         adjudicate=draft.adjudicate,
-        review_percent=draft.review_percent,
+        review_percent=float(draft.review_percent),
     )
     session.add(project)
     session.flush()
@@ -143,7 +140,31 @@ def count_slices(session: Session, project_ids: Sequence[uuid.UUID]) -> dict[uui
     return counts
 
 
-def _check_label_schema(classes: Sequence[LabelClass]) -> None:
+def schema_as_json(classes: Sequence[LabelClass]) -> list[dict[str, Any]]:
+    """The schema as the project's row has it."""
+    return [{"value": each.value, "name": each.name, "color": each.color} for each in classes]
+
+
+def check_name(name: str) -> None:
+    """Raise ProjectSettingRefused for a name that nobody could read."""
+    if not name.strip() or not name.isprintable():
+        raise ProjectSettingRefused("name", "printable and not empty", name)
+
+
+def check_overlap(overlap: int) -> None:
+    """Raise ProjectSettingRefused for a number of readers that no slice can have."""
+    if not 1 <= overlap <= READERS_AT_MOST:
+        raise ProjectSettingRefused("overlap", f"between 1 and {READERS_AT_MOST} readers a slice", overlap)
+
+
+def check_review_percent(percent: float) -> None:
+    """Raise ProjectSettingRefused for what is no share."""
+    if not 0 <= percent <= 100:
+        raise ProjectSettingRefused("review_percent", "between 0 and 100", percent)
+
+
+def check_label_schema(classes: Sequence[LabelClass]) -> None:
+    """Raise LabelSchemaRefused for one that no mask could follow."""
     values = [each.value for each in classes]
     if not any(value == 0 for value in values):
         raise LabelSchemaRefused("has no class of value 0, the background")
@@ -160,7 +181,8 @@ def _check_label_schema(classes: Sequence[LabelClass]) -> None:
             raise LabelSchemaRefused(f"has the colour {each.color!r}; colours are written #rrggbb")
 
 
-def _check_budgets(budgets: Sequence[float]) -> None:
+def check_budgets(budgets: Sequence[float]) -> None:
+    """Raise BudgetRefused unless they are percentages that ascend."""
     if not budgets:
         raise BudgetRefused("at least one budget is needed")
     for budget in budgets:

@@ -251,6 +251,15 @@ def record_evaluation(
     return _close(session, session.get_one(Project, round_.project_id), round_)
 
 
+def go_on(session: Session, project: Project) -> None:
+    """Do what the project does by itself from now on, its settings having changed: train, or open the next round."""
+    newest = latest_round(session, project)
+    if newest is not None and newest.state == RoundState.ANNOTATING:
+        close_annotation(session, newest.id)
+    elif newest is not None and newest.state == RoundState.CLOSED:
+        _open_next(session, project)
+
+
 def _locked(session: Session, round_id: uuid.UUID) -> Round:
     """The round as it is now, held until the transaction ends.
 
@@ -267,8 +276,14 @@ def _close(session: Session, project: Project, round_: Round) -> Round | None:
     session.flush()
     _announce(session, round_, WebhookEvent.ROUND_CLOSED, {"dice": round_.summary.get("dice")})
     newest = latest_round(session, project)
-    if not project.auto_propose or newest is None or newest.id != round_.id:
+    if newest is None or newest.id != round_.id:
         return None  # after an earlier round, trained once more, the loop has gone on already
+    return _open_next(session, project)
+
+
+def _open_next(session: Session, project: Project) -> Round | None:
+    if not project.auto_propose:
+        return None
     try:
         return open_round(session, project)
     except (NothingLeft, RoundOpen) as error:

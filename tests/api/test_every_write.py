@@ -150,6 +150,7 @@ def asked(name: str, rows: dict[str, str], number: int) -> dict[str, Any]:
         "PATCH /v1/users/{account}": {"json": {"disabled": True}},
         "PUT /v1/projects/{project}/members/{account}": {"json": {"role": "viewer"}},
         "POST /v1/projects": {"json": DRAFT | {"slug": f"new{number}"}},
+        "PATCH /v1/projects/{project}": {"json": {"review_percent": number}, "headers": {"If-Match": "*"}},
         "POST /v1/projects/{project}/volumes": {
             "data": {"patient": "p9", "name": "v9", "axis": "2"},
             "files": {"image": ("v9.nii", nifti())},

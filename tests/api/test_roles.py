@@ -58,7 +58,7 @@ FIRST_FOR: dict[Role, str] = {
         POST /v1/projects/{project}/exports  GET /v1/exports/{job}/file  GET /v1/projects/{project}/webhooks
         POST /v1/projects/{project}/webhooks  GET /v1/webhooks/{webhook}  PATCH /v1/webhooks/{webhook}
         DELETE /v1/webhooks/{webhook}  POST /v1/webhooks/{webhook}/ping  GET /v1/webhooks/{webhook}/deliveries
-        POST /v1/webhook-deliveries/{delivery}/redeliver""",
+        POST /v1/webhook-deliveries/{delivery}/redeliver  PATCH /v1/projects/{project}""",
     Role.OWNER: """
         PUT /v1/projects/{project}/members/{account}  DELETE /v1/projects/{project}/members/{account}
         DELETE /v1/projects/{project}  POST /v1/deletions/{deletion}/restore  DELETE /v1/deletions/{deletion}""",
