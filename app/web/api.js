@@ -42,6 +42,18 @@ export async function get(path) {
   return answer.status === 204 ? null : answer.json();
 }
 
+/** The JSON answer of a GET with its ETag, for a change that must not undo somebody else's. */
+export async function getTagged(path) {
+  const answer = await send(path);
+  return { body: await answer.json(), tag: tagOf(answer) };
+}
+
+/** Change what is still as it was read. */
+export async function change(path, body, tag) {
+  const headers = { "Content-Type": "application/json", "If-Match": `"${tag}"` };
+  await send(path, { method: "PATCH", headers, body: JSON.stringify(body) });
+}
+
 /** All items of a list, page after page. */
 export async function list(path) {
   const items = [];

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import httpx
 import nibabel as nib
 import numpy as np
 import pytest
@@ -120,6 +121,36 @@ def test_an_export_is_made_and_can_be_downloaded(page: Page, site: Site) -> None
     with page.expect_download() as download:
         page.get_by_role("link", name="Download the export").click()
     assert download.value.path().read_bytes().startswith(b"PK")
+
+
+def test_settings_are_changed_and_what_is_typed_outlives_the_board_s_looks(window: Window, site: Site) -> None:
+    window.accepted = ("412",)
+    page, slug = window.page, site.make_project(budgets=[20])
+    page.goto(f"/#/{slug}/settings")
+    budgets = page.get_by_label("Budgets, percent of the train slices")
+    expect(budgets).to_have_value("20")
+    budgets.fill("20, 40, 60.5")
+    page.get_by_role("button", name="Add a class").click()
+    page.keyboard.type("scar")
+    with page.expect_response(re.compile(r"/rounds\?")):
+        pass  # the board looked again
+    expect(budgets).to_have_value("20, 40, 60.5")
+    page.get_by_label("open the next round when one closes").check()
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#settings-said")).to_have_text("Saved.")
+    project = site.client.get(f"/v1/projects/{slug}")
+    assert (project["budgets"], project["auto_propose"], project["schema_version"]) == ([20, 40, 60.5], True, 2)
+    assert project["label_schema"][-1]["name"] == "scar"
+    expect(page.locator("#classes tbody tr")).to_have_count(len(project["label_schema"]))
+    assert serious_violations(page) == []
+    page.get_by_label("Name", exact=True).fill("Mine")
+    theirs = httpx.patch(f"{site.url}/v1/projects/{slug}", json={"name": "Theirs"}, headers={"If-Match": "*"})
+    assert theirs.status_code == 200
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_contain_text("changed meanwhile")
+    expect(page.get_by_label("Name", exact=True)).to_have_value("Mine")
+    page.get_by_role("button", name="As stored").click()
+    expect(page.get_by_label("Name", exact=True)).to_have_value("Theirs")
 
 
 def test_a_refusal_is_shown_in_the_service_s_own_sentence(window: Window, site: Site) -> None:

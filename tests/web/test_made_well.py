@@ -55,7 +55,7 @@ def test_the_documentation_of_the_api_comes_from_this_service_alone(page: Page, 
     assert broken == []
 
 
-@pytest.mark.parametrize("view", ["rounds", "coverage", "models", "people", "data", "exports", "audit"])
+@pytest.mark.parametrize("view", ["rounds", "coverage", "models", "people", "data", "exports", "settings", "audit"])
 def test_axe_finds_nothing_serious_on_the_board(page: Page, site: Site, view: str, one_slice: tuple[str, str]) -> None:
     page.goto(f"/#/{one_slice[0]}/{view}")
     expect(page.locator(f"[data-view={view}]")).to_be_visible()
@@ -75,7 +75,8 @@ def test_axe_finds_nothing_serious_on_the_annotation_page_and_its_list_of_keys(
 def test_nothing_is_cut_off_or_overlaps_from_small_to_very_large_screens(
     page: Page, one_slice: tuple[str, str]
 ) -> None:
-    for path in (f"/#/{one_slice[0]}/rounds", f"/annotate.html?project={one_slice[0]}&slice={one_slice[1]}"):
+    board = f"/#/{one_slice[0]}"
+    for path in (f"{board}/rounds", f"{board}/settings", f"/annotate.html?project={one_slice[0]}&slice={one_slice[1]}"):
         page.goto(path)
         page.locator("#submit:enabled, #name:not(:empty)").first.wait_for()
         for width in WIDTHS:

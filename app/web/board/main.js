@@ -13,9 +13,10 @@ import { noteLive } from "./losses.js";
 import { showModels } from "./models.js";
 import { bindMembers, showPeople } from "./people.js";
 import { pointOf, showRounds, showStatistics } from "./rounds.js";
+import { Settings } from "./settings.js";
 
 const LOOK_EVERY_MS = 3000;
-const VIEWS = ["rounds", "coverage", "models", "people", "data", "exports", "audit"];
+const VIEWS = ["rounds", "coverage", "models", "people", "data", "exports", "settings", "audit"];
 const RUNNING = new Set(["proposing", "training", "evaluating"]);
 
 class Board {
@@ -26,6 +27,7 @@ class Board {
     this.points = new Map(); // round id -> point of the curve
     this.map = new CoverageMap((ask) => this.act(ask));
     this.audit = new Audit((ask) => this.act(ask));
+    this.settings = new Settings((ask) => this.act(ask));
     bindImport(() => this.state.project, () => this.look());
     bindExports(() => this.state.project, (ask) => this.act(ask));
     bindMembers(() => this.state.project, (ask) => this.act(ask));
@@ -130,12 +132,13 @@ class Board {
 
   /** What the view in front asks for beyond what every view needs. */
   async showView() {
-    const { project, volumes, jobs } = this.state;
+    const { project, rounds, volumes, jobs } = this.state;
     if (this.view === "rounds") await showStatistics(project);
     else if (this.view === "coverage") await this.map.show(project);
     else if (this.view === "models") await showModels(project, (ask) => this.act(ask));
     else if (this.view === "people") await showPeople(project, (ask) => this.act(ask));
     else if (this.view === "exports") await showExports(project, jobs);
+    else if (this.view === "settings") await this.settings.show(project, rounds);
     else if (this.view === "audit") await this.audit.show(project);
     else showVolumes(volumes);
   }
