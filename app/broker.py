@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
-from kombu import Connection, Exchange
-from kombu import Queue as MessageQueue
+from kombu import Connection, Exchange, Queue as MessageQueue
 from kombu.exceptions import KombuError
 from kombu.transport import TRANSPORT_ALIASES, filesystem
 from kombu.utils.json import dumps

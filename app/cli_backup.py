@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from app.db.session import Database
-from app.services.backups import back_up
-from app.services.backups import restore as restore_backup
+from app.services.backups import back_up, restore as restore_backup
 from app.settings import settings
 from app.storage.stores import open_store
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from app.api import annotations as annotation_routes
 from app.api import (
+    annotations as annotation_routes,
     audit,
     deletions,
     drafts,

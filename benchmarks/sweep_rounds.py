@@ -19,8 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from app.datasets.registry import list_dataset
-from app.names import STRATEGIES as DESCRIPTORS
-from app.names import Need, Split, Supervision
+from app.names import STRATEGIES as DESCRIPTORS, Need, Split, Supervision
 from app.protocols import resolve_protocol
 from app.services.pools import count_at_budget
 from benchmarks.recipe_study import CPU, Prepared, member_config, prepare, score_member

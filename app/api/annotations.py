@@ -26,8 +26,7 @@ from app.api.volumes import gzip_answer
 from app.db.models import Prediction, Project, Round
 from app.errors import AnnotationPreconditionMissing
 from app.names import AnnotationKind, Purpose, Role
-from app.services import annotations as slice_annotations
-from app.services import exports, projects, volumes
+from app.services import annotations as slice_annotations, exports, projects, volumes
 from app.services.predictions import find_prediction, latest_prediction, read_uncertainty_body
 from app.services.turns import Submission
 from app.storage.masks import decode_mask, encode_mask

@@ -11,8 +11,7 @@ from app.api.idempotency import CreatingRoute
 from app.api.masks import Annotator, IfMatch, MaskFormat, mask_answer, plain_tag, rights_of
 from app.api.schemas import DiffWire, VersionWire
 from app.errors import AnnotationPreconditionMissing
-from app.services import annotations as slice_annotations
-from app.services import history
+from app.services import annotations as slice_annotations, history
 
 router = APIRouter(prefix="/v1", tags=["annotations"], route_class=CreatingRoute)
 

@@ -15,8 +15,7 @@ from app.api.volumes import gzip_answer
 from app.db.models import Project, Slice
 from app.errors import EmptyBody, MaskTypeRefused
 from app.names import Role
-from app.services import annotations as slice_annotations
-from app.services import members
+from app.services import annotations as slice_annotations, members
 from app.services.people import Person
 from app.services.turns import Rights
 from app.storage.masks import decode_mask, mask_from_png, mask_to_png

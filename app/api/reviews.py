@@ -13,8 +13,7 @@ from app.api.paging import Paged, page_of
 from app.api.schemas import AgreementWire, Page, PairAgreementWire, ReviewAsked, ReviewWire, VersionWire
 from app.db.models import Project
 from app.errors import AnnotationPreconditionMissing, ReadingsIncomplete
-from app.services import annotations as slice_annotations
-from app.services import assignments, projects, reviews, volumes
+from app.services import annotations as slice_annotations, assignments, projects, reviews, volumes
 from app.services.agreement import measure_agreement
 from app.services.paging import list_items
 from app.services.reviews import Opinion

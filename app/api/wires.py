@@ -22,8 +22,7 @@ from app.api.schemas import (
 from app.db.models import Job, Lease, Model, Pick, Project, Promotion, Round, Slice, Volume
 from app.db.session import database_now
 from app.names import AnnotationKind, LeaseState, Purpose, SkipReason, Split
-from app.services import annotations as slice_annotations
-from app.services import jobs, leases, models, projects, rounds
+from app.services import annotations as slice_annotations, jobs, leases, models, projects, rounds
 
 
 def project_wires(session: Session, found: Sequence[Project]) -> list[ProjectWire]:

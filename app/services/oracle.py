@@ -9,8 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db.models import AnnotationVersion, Assignment, Project, Slice
 from app.names import AnnotationKind, Purpose, RoundState, Supervision
-from app.services import annotations as slice_annotations
-from app.services import assignments, leases, rounds
+from app.services import annotations as slice_annotations, assignments, leases, rounds
 from app.services.ground_truth import read_ground_truth
 from app.services.turns import Submission
 from app.storage.blobs import BlobStore

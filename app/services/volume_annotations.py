@@ -28,8 +28,7 @@ from app.errors import (
     SliceNotProposed,
 )
 from app.names import UNLABELLED, AnnotationKind, LeaseState, Purpose, SliceOutcome
-from app.services import annotations as slice_annotations
-from app.services import assignments
+from app.services import annotations as slice_annotations, assignments
 from app.services.turns import AS_HANDED, Rights, Submission
 from app.services.volumes import list_slices
 from app.storage.blobs import BlobStore

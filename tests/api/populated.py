@@ -8,8 +8,17 @@ from datetime import timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db.models import Annotation, AnnotationVersion, Assignment, Lease, Model, Project, Snapshot, Upload
-from app.db.models import Webhook as Hook
+from app.db.models import (
+    Annotation,
+    AnnotationVersion,
+    Assignment,
+    Lease,
+    Model,
+    Project,
+    Snapshot,
+    Upload,
+    Webhook as Hook,
+)
 from app.db.session import database_now
 from app.names import JobKind, ModelKind, Supervision, WebhookEvent
 from app.protocols import resolve_protocol

@@ -27,8 +27,8 @@ from app.db.models import (
     Slice,
     Snapshot,
     Volume,
+    Webhook as Hook,
 )
-from app.db.models import Webhook as Hook
 from app.db.session import Database
 from app.embedded import running_service
 from app.names import JobKind, ModelKind, Split, WebhookEvent

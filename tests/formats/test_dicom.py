@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from pydicom.dataset import Dataset
 
 from app.errors import ImageTooLarge, NextSliceError, NotAnImage

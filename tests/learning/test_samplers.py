@@ -4,8 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.oracles import fill_batches_by_loops, possible_mates
 from worker.learning.errors import ConfigError, PoolStructureError

@@ -14,8 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.db.models import Model, Project, Round, Volume
 from app.errors import BudgetRefused, Unavailable
-from app.names import STRATEGIES as DESCRIPTORS
-from app.names import Need
+from app.names import STRATEGIES as DESCRIPTORS, Need
 from app.protocols import load_protocol
 from app.services import pools, rounds
 from app.services.pools import PoolSlice

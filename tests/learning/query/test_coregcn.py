@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.oracles import cosine_graph_by_loops, graph_loss_by_loops, graph_network_by_loops
 from worker.learning.errors import ConfigError, NonFiniteError

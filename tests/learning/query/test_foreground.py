@@ -5,8 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.learning.query.maps import KeptMaps, draw_maps
 from tests.oracles import class_shares_by_loops, foreground_picks_by_loops

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.learning.query.maps import KeptMaps, draw_maps
 from tests.oracles import best_batch_by_loops, predictive_entropy_by_loops

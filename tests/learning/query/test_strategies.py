@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.names import STRATEGIES as DESCRIPTORS
-from app.names import Need
+from app.names import STRATEGIES as DESCRIPTORS, Need
 from tests.learning.query.maps import KeptMaps, draw_maps
 from worker.learning.errors import BudgetError, ConfigError, NothingToPickError
 from worker.learning.query.coreset import k_center_greedy

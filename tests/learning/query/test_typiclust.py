@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.oracles import typicality_by_loops, typiclust_by_loops
 from worker.learning.query.geometry import bring_to_length_one

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.learning.query.maps import KeptMaps, draw_maps
 from tests.oracles import mutual_information_by_loops, variance_ratio_by_loops
