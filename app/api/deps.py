@@ -104,7 +104,7 @@ _READ_BY_FASTAPI = ("multipart/form-data", "application/x-www-form-urlencoded") 
 
 async def _arrived(request: Request) -> None:
     """A body that trickles in takes nobody's seat."""
-    if not request.headers.get("content-type", "").startswith(_READ_BY_FASTAPI):
+    if not request.headers.get("content-type", "").lower().startswith(_READ_BY_FASTAPI):
         await request.body()
 
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.api.conftest import Service, on_sqlite
+from tests.api.garbage import nifti
 from tests.services.desk import Desk, drawn
 
 CROWD = 100  # a process has 40 threads for requests
@@ -65,6 +66,19 @@ def test_bodies_that_trickle_in_keep_nobody_waiting(service: Service, tmp_path: 
         for _ in range(3):
             answer = httpx.post(f"{service.url}/v1/projects/hearts/leases", json={"annotator": "anna"}, timeout=30)
             assert answer.status_code == 200
+
+
+@on_sqlite
+@pytest.mark.parametrize("word", ["multipart/form-data", "Multipart/Form-Data"])
+def test_a_form_is_read_once_however_its_type_is_written(service: Service, tmp_path: Path, word: str) -> None:
+    Desk.make(service.database, tmp_path)
+    form = httpx.Request("POST", service.url, data={"patient": "p9", "name": "v9"}, files={"image": nifti()})
+    content_type = form.headers["content-type"].replace("multipart/form-data", word)
+    answer = service.http.post(
+        "/v1/projects/hearts/volumes", content=form.read(), headers={"Content-Type": content_type}
+    )
+    assert answer.status_code in {201, 422}, answer.text
+    assert answer.status_code == 201 or answer.json()["code"] != "invalid-request", answer.text
 
 
 @on_sqlite
