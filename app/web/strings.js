@@ -285,6 +285,8 @@ export const strings = {
   saved: "Draft kept",
   notKept: "The browser has no room for drafts: what you draw now would be lost by a reload.",
   stale: "Somebody annotated this slice while you did. Your mask is kept.",
+  classesChanged: "The classes of this project were changed meanwhile. Your mask is kept; look at the classes, then submit it again.",
+  showClasses: "Show the classes",
   openMine: "Open mine on top of theirs",
   dropMine: "Keep theirs",
   refusedOnce: "Open it again",

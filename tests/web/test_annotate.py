@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import httpx
 import numpy as np
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
@@ -143,6 +144,27 @@ def test_when_somebody_was_faster_nothing_is_overwritten_unless_the_person_says_
     expect(page.locator("#kept")).to_have_text("Submitted.")
     assert labelled_pixels(stored_mask(site.client, slice_)) == mine
     assert len(site.client.get(f"/v1/slices/{slice_['id']}/annotations")["items"]) == 2
+
+
+def test_when_the_classes_were_changed_the_mask_is_kept_and_the_new_ones_are_shown(window: Window, site: Site) -> None:
+    page = window.page
+    window.accepted = ("422",)
+    slug, slice_ = site.make_slice()
+    open_slice(page, slug, slice_["id"])
+    x, y = middle(page)
+    mine = draw(page, [(x + step, y) for step in range(0, 60, 4)])
+    classes = site.client.get(f"/v1/projects/{slug}")["label_schema"]
+    more = {"label_schema": [*classes, {"value": 9, "name": "scar", "color": "#aa3377"}]}
+    changed = httpx.patch(f"{site.url}/v1/projects/{slug}", json=more, headers={"If-Match": "*"})
+    assert changed.status_code == 200
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#message")).to_contain_text("The classes of this project were changed meanwhile.")
+    page.get_by_role("button", name="Show the classes").click()
+    expect(page.get_by_text("scar").first).to_be_visible()
+    expect(page.locator("#submit")).to_be_enabled()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#kept")).to_have_text("Submitted.")
+    assert labelled_pixels(stored_mask(site.client, slice_)) == mine
 
 
 def test_whole_masks_are_wanted_and_unlabelled_becomes_background_only_by_word(page: Page, site: Site) -> None:

@@ -206,6 +206,11 @@ export class Page {
       tell(null);
       await this.open(await get(`/v1/slices/${record.slice}`));
     };
+    if (problem.code === "schema-version-stale") {
+      const reload = () => window.location.assign(slicePath(record.project, record.slice));
+      tell(strings.classesChanged, { kind: "error", buttons: [[strings.showClasses, reload]] });
+      return;
+    }
     const buttons = [[stale ? strings.openMine : strings.refusedOnce, reopen]];
     tell(stale ? strings.stale : problem.message, { kind: "error", buttons });
   }
@@ -292,6 +297,10 @@ export class Page {
     if (!this.fixes) await this.holding.leave(this.desk.work?.begun ?? false);
     window.location.assign(byId("board").href);
   }
+}
+
+function slicePath(project, slice) {
+  return `/annotate.html?${new URLSearchParams({ project, slice })}`;
 }
 
 /** The address of the review page of a project. */
