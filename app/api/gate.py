@@ -14,7 +14,7 @@ import uuid
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -69,7 +69,7 @@ class Gate:
         except NextSliceError as refusal:
             await problem_answer(request, refusal)(scope, receive, send)
             return
-        except OperationalError as error:
+        except (OperationalError, PoolExhausted) as error:
             await database_away_answer(request, error)(scope, receive, send)
             return
         request.state.person = admitted.person

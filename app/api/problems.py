@@ -10,7 +10,14 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    OperationalError,
+    SQLAlchemyError,
+    TimeoutError as PoolExhausted,
+)
 from starlette.exceptions import HTTPException
 
 from app.errors import (
@@ -107,6 +114,10 @@ def install_problem_handlers(app: FastAPI) -> None:
             return _raced_answer(request, error)
         return database_away_answer(request, error)
 
+    @app.exception_handler(PoolExhausted)
+    def _no_connection(request: Request, error: PoolExhausted) -> JSONResponse:
+        return database_away_answer(request, error)
+
     @app.exception_handler(DataError)
     def _unstorable(request: Request, error: DataError) -> JSONResponse:
         structlog.get_logger().info("value refused by the database", error=str(error.orig))
@@ -143,9 +154,9 @@ def _raced_answer(request: Request, error: DBAPIError) -> JSONResponse:
     return _problem(request, 409, "raced", detail)
 
 
-def database_away_answer(request: Request, error: OperationalError) -> JSONResponse:
-    """The answer while the database is away."""
-    structlog.get_logger().error("database did not answer", error=str(error.orig))
+def database_away_answer(request: Request, error: SQLAlchemyError) -> JSONResponse:
+    """The answer while the database is away, or has no connection left for this process."""
+    structlog.get_logger().error("database did not answer", error=str(getattr(error, "orig", error)))
     detail = "The database does not answer; nothing was changed."
     return _problem(request, 503, "database-unavailable", detail, headers={"Retry-After": "2"})
 

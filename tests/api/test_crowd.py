@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from app.db.migrate import migrate
+from app.main import create_app
+from app.settings import Settings
 from tests.api.conftest import Service, on_sqlite
 from tests.api.garbage import nifti
 from tests.services.desk import Desk, drawn
@@ -95,3 +99,25 @@ def test_those_who_follow_a_job_keep_nobody_waiting(service: Service, tmp_path: 
             assert next(stream.iter_lines()).startswith("id:")
         answer = httpx.post(f"{service.url}/v1/projects/hearts/leases", json={"annotator": "anna"}, timeout=30)
         assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/projects/hearts", "/v1/projects"])  # asked for by the gate, by the route
+def test_without_a_connection_left_nothing_is_broken(path: str, tmp_path: Path) -> None:
+    app = create_app(Settings(home=tmp_path, database_url="", broker_url=""))
+    engine = app.state.house.database.engine
+    migrate(app.state.house.database)
+    engine.pool._timeout = 0.1
+    transport = httpx.ASGITransport(app)
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+            return await http.get(path)
+
+    with ExitStack() as taken:
+        for _ in range(engine.pool.size() + engine.pool._max_overflow):
+            taken.enter_context(engine.connect())
+        answer = asyncio.run(ask())
+        assert (answer.status_code, answer.json()["code"]) == (503, "database-unavailable")
+        assert answer.headers["retry-after"] == "2"
+    assert asyncio.run(ask()).status_code in {200, 404}
+    engine.dispose()
