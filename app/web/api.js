@@ -48,10 +48,11 @@ export async function getTagged(path) {
   return { body: await answer.json(), tag: tagOf(answer) };
 }
 
-/** Change what is still as it was read. */
+/** Change what is still as it was read; gives it as `getTagged` does. */
 export async function change(path, body, tag) {
   const headers = { "Content-Type": "application/json", "If-Match": `"${tag}"` };
-  await send(path, { method: "PATCH", headers, body: JSON.stringify(body) });
+  const answer = await send(path, { method: "PATCH", headers, body: JSON.stringify(body) });
+  return { body: await answer.json(), tag: tagOf(answer) };
 }
 
 /** All items of a list, page after page. */

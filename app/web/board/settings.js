@@ -31,12 +31,13 @@ export class Settings {
     this.form.hidden = members === null;
     byId("settings-none").hidden = members !== null;
     for (const name of BEFORE_THE_FIRST_ROUND) this.form.elements[name].disabled = rounds.length > 0;
-    if (this.shown?.project.id !== body.id) this.forget();
-    if (!this.touched && this.shown?.tag !== tag) this.fill(body, tag);
+    const another = this.shown?.project.id !== body.id;
+    if (another || (!this.touched && this.shown.tag !== tag)) this.fill(body, tag);
   }
 
   fill(project, tag) {
     this.shown = { project, tag };
+    this.touched = false;
     const { elements } = this.form;
     elements.name.value = project.name;
     elements.budgets.value = project.budgets.join(", ");
@@ -53,7 +54,6 @@ export class Settings {
 
   forget() {
     this.shown = null;
-    this.touched = false;
   }
 
   addClass() {
@@ -81,8 +81,8 @@ export class Settings {
       }),
     };
     for (const name of SWITCHES) wanted[name] = elements[name].checked;
-    await change(`/v1/projects/${project.slug}`, wanted, tag);
-    this.forget();
+    const stored = await change(`/v1/projects/${project.slug}`, wanted, tag);
+    this.fill(stored.body, stored.tag); // at once: what is typed from now on is kept
     byId("settings-said").textContent = strings.settingsSaved;
   }
 }
