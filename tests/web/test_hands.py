@@ -136,7 +136,7 @@ def test_the_next_slice_is_there_at_once(page: Page, site: Site, proposed: str) 
     expect(page.locator("#submit")).to_be_enabled()
     page.wait_for_load_state("networkidle")
     took = []
-    for _ in range(3):
+    for _ in range(5):
         x, y = middle(page)
         draw(page, [(x, y), (x + 30, y)])
         page.evaluate(
@@ -153,7 +153,7 @@ def test_the_next_slice_is_there_at_once(page: Page, site: Site, proposed: str) 
         page.keyboard.press("Control+Enter")
         took.append(page.evaluate("() => window.took"))
         page.wait_for_load_state("networkidle")
-    assert min(took) < OPENED_IN_TIME_MS, took  # the best of three: other processes of the machine are not the page
+    assert min(took) < OPENED_IN_TIME_MS, took  # the best of five: other processes of the machine are not the page
 
 
 def test_two_people_in_two_browsers_never_see_the_same_slice(browser: Browser, site: Site, proposed: str) -> None:
