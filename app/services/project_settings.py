@@ -69,8 +69,9 @@ def change_project(session: Session, project: Project, change: ProjectChange, ex
     """
     # Rounds before their project, as those do who close one and open the next.
     held = select(Round).where(Round.project_id == project.id).order_by(Round.number).with_for_update(key_share=True)
-    opened = list(session.scalars(held.execution_options(populate_existing=True)))
+    session.scalars(held.execution_options(populate_existing=True)).all()
     session.refresh(project, with_for_update={"key_share": True})
+    opened = list(rounds.list_rounds(session, project))  # now: one may have been opened before the project was held
     current = settings_tag(project)
     if expected not in (ANY_TAG, current):
         raise ProjectStale(current)
