@@ -101,7 +101,7 @@ def read_original(volume: str, house: TheHouse, session: Reading) -> StreamingRe
 @router.get("/volumes/{volume}/slices")
 def list_slices(volume: str, session: Reading, person: ThePerson, span: Paged) -> Page[SliceWire]:
     """The slices of a volume by index."""
-    found = volumes.list_slices(session, volumes.find_volume(session, volume), span)
+    found = volumes.list_slices(session, volumes.find_volume(session, volume), span, to_show=True)
     return Page(items=slice_wires(session, found, person.name), next_cursor=found.next_cursor)
 
 

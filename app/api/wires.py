@@ -22,7 +22,7 @@ from app.api.schemas import (
 from app.db.models import Job, Lease, Model, Pick, Project, Promotion, Round, Slice, Volume
 from app.db.session import database_now
 from app.names import AnnotationKind, LeaseState, Purpose, SkipReason, Split
-from app.services import annotations as slice_annotations, jobs, leases, models, projects, rounds
+from app.services import annotations as slice_annotations, jobs, leases, models, projects, rounds, volumes
 
 
 def project_wires(session: Session, found: Sequence[Project]) -> list[ProjectWire]:
@@ -62,10 +62,8 @@ def volume_wire(volume: Volume, kinds: set[AnnotationKind]) -> VolumeWire:
 
 def slice_wires(session: Session, slices: Sequence[Slice], person: str) -> list[SliceWire]:
     """Slices of one project with their annotation's tag as this person sees it and, where proposed, why."""
-    ids = [each.id for each in slices]
     tags = slice_annotations.visible_tags(session, slices, person)
     schema_version = session.get_one(Project, slices[0].project_id).schema_version if slices else 0
-    picks = {pick.slice_id: pick for pick in session.scalars(select(Pick).where(Pick.slice_id.in_(ids)))}
     return [
         SliceWire(
             id=each.id,
@@ -80,7 +78,7 @@ def slice_wires(session: Session, slices: Sequence[Slice], person: str) -> list[
             annotation=tags.get(each.id, slice_annotations.NO_VERSION),
             schema_version=schema_version,
             excluded=each.excluded,
-            proposal=_pick_wire(picks[each.id], each) if each.id in picks else None,
+            proposal=None if each.pick is None else _pick_wire(each.pick, each),
         )
         for each in slices
     ]
@@ -98,10 +96,8 @@ def lease_wires(session: Session, held: Sequence[Lease]) -> list[LeaseWire]:
     """Leases of one person in the given order, each with its slice."""
     if not held:
         return []
-    slices = {
-        each.id: each for each in session.scalars(select(Slice).where(Slice.id.in_([lease.slice_id for lease in held])))
-    }
-    wires = {wire.id: wire for wire in slice_wires(session, list(slices.values()), held[0].holder)}
+    slices = volumes.slices_to_show(session, [lease.slice_id for lease in held])
+    wires = {wire.id: wire for wire in slice_wires(session, slices, held[0].holder)}
     now = database_now(session)
     return [_lease_wire(lease, wires[lease.slice_id], now) for lease in held]
 

@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from app.db.models import AuditEvent
 
 _OBJECT_LENGTH = 200
+_AUDITED = insert(AuditEvent)
 
 
 @dataclass
@@ -77,14 +79,13 @@ def write_trace(session: Session) -> None:
     """Add the audit row of the request at hand, if there is one, to the transaction."""
     trace = _trace.get()
     if trace is not None:
-        session.add(
-            AuditEvent(
-                actor=trace.actor[:100],
-                account_id=trace.account_id,
-                action=trace.action[:200],
-                project_id=trace.project_id,
-                object=trace.object[:_OBJECT_LENGTH],
-                request_id=trace.request_id,
-                address=trace.address[:64],
-            )
-        )
+        row = {
+            "actor": trace.actor[:100],
+            "account_id": trace.account_id,
+            "action": trace.action[:200],
+            "project_id": trace.project_id,
+            "object": trace.object[:_OBJECT_LENGTH],
+            "request_id": trace.request_id,
+            "address": trace.address[:64],
+        }
+        session.connection().execute(_AUDITED, row)

@@ -217,6 +217,8 @@ class Slice(Base):
     excluded: Mapped[bool] = mapped_column(default=False)  # somebody found it unfit: nobody is shown it again
     deletion_id: Mapped[uuid.UUID | None]  # set: hidden, until restored or purged
     volume: Mapped[Volume] = relationship(lazy="joined")
+    annotation: Mapped[Annotation | None] = relationship(viewonly=True)
+    pick: Mapped[Pick | None] = relationship(viewonly=True)
 
 
 class GroundTruth(Base):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 import time
@@ -9,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Dialect, create_engine, event, select, text
+from sqlalchemy import Connection, Dialect, Select, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InvalidatePoolError, OperationalError
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
-from sqlalchemy.sql import func
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.db.models import Patient, Project, Slice, Volume
 from app.errors import DatabaseEncodingRefused
@@ -29,7 +30,11 @@ _PATIENCE = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval"
 _PATIENCE |= {"tcp_user_timeout": 60_000}  # milliseconds
 """libpq's limits for a server that is gone without a word: by default a request waits for it a quarter of an hour."""
 
+TRUSTED_S = 1.0
+"""A connection that rested for longer is asked whether its server still answers before anything is built on it."""
+
 _CLOCK = "database_clock"  # the key in Session.info
+_RESTS_SINCE = "rests_since"  # the key in a pooled connection's info
 
 _log = get_log(__name__)
 
@@ -40,6 +45,15 @@ _PRESENT = tuple(
     with_loader_criteria(table, table.deletion_id.is_(None), include_aliases=True)
     for table in (Project, Patient, Volume, Slice)
 )
+
+
+_Chosen = TypeVar("_Chosen", bound="Select[*tuple[Any, ...]]")
+
+
+def prepared(statement: _Chosen) -> _Chosen:
+    """A query with parameters that is built once, for what annotators wait for; like any, it hides what was deleted."""
+    # With the criteria in it, its key in SQLAlchemy's cache is computed once as well.
+    return statement.options(*_PRESENT).execution_options(**WITH_DELETED)
 
 
 class Database:
@@ -61,21 +75,28 @@ class Database:
             event.listen(self.engine, "checkin", _end_sqlite)
         else:
             patience = {name: value for name, value in _PATIENCE.items() if name not in make_url(url).query}
-            self.engine = create_engine(url, pool_pre_ping=True, pool_size=20, max_overflow=20, connect_args=patience)
+            self.engine = create_engine(url, pool_size=20, max_overflow=20, connect_args=patience)
             event.listen(self.engine, "do_connect", _connect_to_unicode)
+            event.listen(self.engine, "checkin", _note_rest)
+            event.listen(self.engine, "checkout", self._wake)
+        self._read_engine = (
+            self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        )
         self.write_engine = self.engine.execution_options(nextslice_writes=True)
         self._write_lock: threading.Lock | None = threading.Lock() if self.is_sqlite else None
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session for looking; nothing it changes is kept."""
-        with _Session(self.engine, expire_on_commit=False) as session:
+        """A session for looking, which refuses to write."""
+        # PostgreSQL answers each question as of its own moment, in a transaction (READ COMMITTED) as well; without one
+        # two of three round trips are saved.
+        with _ReadingSession(self._read_engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
         """Like `reading`, with every question answered as of one moment; on SQLite any reading is so."""
-        with self.reading() as session:
+        with _ReadingSession(self.engine, expire_on_commit=False) as session:
             if not self.is_sqlite:
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
@@ -90,9 +111,33 @@ class Database:
         """Close every connection."""
         self.engine.dispose()
 
+    def _wake(self, connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+        # SQLAlchemy's own pre-ping asks at each checkout: one round trip more for every session.
+        if time.monotonic() - record.info.get(_RESTS_SINCE, math.inf) < TRUSTED_S:
+            return
+        try:
+            self.engine.dialect.do_ping(connection)
+        except self.engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error  # the pool then connects anew
+
 
 class _Session(Session):
     """A session whose queries do not see what was deleted."""
+
+
+class _ReadingSession(_Session):
+    """A session whose rows stay as they are: what it wrote might be kept or not, as the engine has it."""
+
+
+@event.listens_for(_ReadingSession, "before_flush")
+def _refuse_flush(_session: Session, _context: object, _instances: object) -> None:
+    raise RuntimeError("a reading session was to write rows")
+
+
+@event.listens_for(_ReadingSession, "do_orm_execute")
+def _refuse_writing(state: ORMExecuteState) -> None:
+    if state.is_insert or state.is_update or state.is_delete:
+        raise RuntimeError("a reading session was to write")
 
 
 @event.listens_for(_Session, "do_orm_execute")
@@ -110,12 +155,17 @@ def database_now(session: Session) -> datetime:
     if session.get_bind().dialect.name == "sqlite":
         return datetime.now(UTC)
     if _CLOCK not in session.info:
-        # clock_timestamp, not now(): the latter stands still for the length of the transaction.
-        moment: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
-        session.info[_CLOCK] = moment.astimezone(UTC), time.monotonic()
+        _note_clock(session, session.execute(_ASK_CLOCK).scalar_one())
     asked, at = session.info[_CLOCK]
     now: datetime = asked + timedelta(seconds=time.monotonic() - at)
     return now
+
+
+def lock_key(session: Session, key: int) -> None:
+    """Let no other transaction have this 64-bit number until this one ends. SQLite has one writer anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        # The clock is read behind the lock, and in one round trip with it.
+        _note_clock(session, session.execute(_LOCK_AND_CLOCK, {"key": key}).scalar_one())
 
 
 def is_reachable(database: Database) -> bool:
@@ -143,6 +193,15 @@ def wait_until_reachable(database: Database, seconds: float = WAKING_S) -> None:
             return
 
 
+# clock_timestamp, not now(): the latter stands still for the length of the transaction.
+_ASK_CLOCK = text("SELECT clock_timestamp()")
+_LOCK_AND_CLOCK = text("SELECT clock_timestamp() FROM (SELECT pg_advisory_xact_lock(:key) OFFSET 0) AS locked")
+
+
+def _note_clock(session: Session, moment: datetime) -> None:
+    session.info[_CLOCK] = moment.astimezone(UTC), time.monotonic()
+
+
 def _connect_to_unicode(dialect: Dialect, _record: object, arguments: list[Any], options: dict[str, Any]) -> Any:
     # A SQL_ASCII database gives texts back as bytes, and SQLAlchemy's own first question then ends in a TypeError.
     connection: Any = dialect.connect(*arguments, **options)
@@ -151,6 +210,10 @@ def _connect_to_unicode(dialect: Dialect, _record: object, arguments: list[Any],
         connection.close()
         raise DatabaseEncodingRefused(encoding)
     return connection
+
+
+def _note_rest(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info[_RESTS_SINCE] = time.monotonic()
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

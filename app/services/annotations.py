@@ -6,11 +6,11 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy.orm import Session, undefer
 
 from app.db.models import Annotation, AnnotationVersion, Draft, Project, Review, Slice, Volume, new_id
-from app.db.session import database_now
+from app.db.session import database_now, prepared
 from app.errors import (
     AnnotationStale,
     MaskIncomplete,
@@ -40,6 +40,9 @@ ANY_VERSION = "*"
 """What whoever replaces any version that there is expects, in place of a tag."""
 
 _ROW_LIMIT_BYTES = 256 * 1024  # a larger mask goes into a blob
+
+_HEAD = prepared(select(Annotation).where(Annotation.slice_id == bindparam("slice")))
+_DROP_DRAFT = delete(Draft).where(Draft.slice_id == bindparam("slice"), Draft.author == bindparam("person"))
 
 
 def submit_annotation(
@@ -71,7 +74,7 @@ def submit_annotation(
     # After the tag: who sends once more what was stored before its review learns that it is there.
     again = seat is None and reopens_review(session, base, slice_, submission)
     version = _append_version(session, blobs, project, slice_, annotation, base, mask, submission, keep_head=blind)
-    session.execute(delete(Draft).where(Draft.slice_id == slice_.id, Draft.author == submission.author))
+    session.execute(_DROP_DRAFT, {"slice": slice_.id, "person": submission.author})
     if submission.purpose == Purpose.REVIEW and base is not None:
         session.add(Review(version_id=base.id, reviewer=submission.author, verdict=Verdict.FIX))
     rounds.mark_annotated(session, project, slice_.id)
@@ -99,7 +102,7 @@ def visible_version(session: Session, project: Project, slice_: Slice, person: s
 
 def find_annotation(session: Session, slice_: Slice) -> Annotation | None:
     """The annotation head of a slice."""
-    return session.scalar(select(Annotation).where(Annotation.slice_id == slice_.id))
+    return session.scalar(_HEAD, {"slice": slice_.id})
 
 
 def current_version(session: Session, project: Project, slice_: Slice, person: str) -> AnnotationVersion:
@@ -112,11 +115,10 @@ def current_version(session: Session, project: Project, slice_: Slice, person: s
 
 def visible_tags(session: Session, slices: Sequence[Slice], person: str) -> dict[uuid.UUID, str]:
     """Slice id -> version tag as this person sees it, for those of the slices (of one project) that have one."""
-    ids = [each.id for each in slices]
-    tags = annotated_slice_ids(session, ids)
+    tags = {each.id: str(each.annotation.head_id) for each in slices if each.annotation is not None}
     if slices:
         project = session.get_one(Project, slices[0].project_id)
-        blind = assignments.blind_slices(session, project, ids)
+        blind = assignments.blind_slices(session, project, [each.id for each in slices])
         own = assignments.own_readings(session, blind, person) if blind else {}
         tags = {slice_id: tag for slice_id, tag in tags.items() if slice_id not in blind}
         tags |= {slice_id: str(version.id) for slice_id, version in own.items()}
@@ -195,12 +197,6 @@ def count_annotated(session: Session, project_ids: Sequence[uuid.UUID]) -> dict[
         .group_by(Annotation.project_id)
     )
     return dict.fromkeys(project_ids, 0) | {row[0]: row[1] for row in rows}
-
-
-def annotated_slice_ids(session: Session, slice_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
-    """Slice id -> version tag, for those of the given slices that are annotated."""
-    rows = session.execute(select(Annotation.slice_id, Annotation.head_id).where(Annotation.slice_id.in_(slice_ids)))
-    return {slice_id: str(head_id) for slice_id, head_id in rows}
 
 
 def check_mask(project: Project, mask: NDArray[np.uint8], kind: AnnotationKind, *, unfinished: bool = False) -> None:

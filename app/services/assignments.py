@@ -13,15 +13,37 @@ import hashlib
 import uuid
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, false, func, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Uuid, and_, bindparam, exists, false, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from app.db.models import Annotation, AnnotationVersion, Assignment, Lease, Pick, Project, Slice
-from app.db.session import database_now
+from app.db.session import database_now, prepared
 from app.errors import ReadingsComplete, RecordNotFound, SliceExcluded, SliceLeasedElsewhere
 from app.names import LeaseState, Purpose
 from app.services import rounds
+
+_SLICE: BindParameter[uuid.UUID] = bindparam("slice", type_=Uuid())
+_LOCK_SLICE = prepared(select(Slice.id).where(Slice.id == _SLICE).with_for_update(key_share=True))
+_LOCK_OPEN_SEATS = prepared(
+    select(Assignment)
+    .where(Assignment.slice_id == _SLICE, ~Assignment.done)
+    .order_by(Assignment.purpose, Assignment.seat)
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
+_OPEN_SEAT = prepared(select(Assignment.id).where(Assignment.slice_id == _SLICE, ~Assignment.done).limit(1))
+_HOLDERS = prepared(
+    select(Lease.assignment_id, Lease.holder).where(
+        Lease.assignment_id.in_(bindparam("seats", expanding=True)), Lease.state == LeaseState.ACTIVE
+    )
+)
+_END_LEASE = (
+    update(Lease)
+    .where(Lease.assignment_id == bindparam("seat"), Lease.state == LeaseState.ACTIVE)
+    .values(state=bindparam("ended"))
+)
 
 
 def lock_slice(session: Session, slice_id: uuid.UUID) -> None:
@@ -30,8 +52,7 @@ def lock_slice(session: Session, slice_id: uuid.UUID) -> None:
     Whoever changes what is said of a slice, or takes it out, locks it before any of its seats: in another order two of
     them would wait for each other. Rows that refer to it may be added meanwhile (key_share): a lease, perhaps.
     """
-    query = select(Slice.id).where(Slice.id == slice_id).with_for_update(key_share=True)
-    if session.scalar(query) is None:
+    if session.scalar(_LOCK_SLICE, {"slice": slice_id}) is None:
         raise RecordNotFound("slice", slice_id)
 
 
@@ -51,10 +72,8 @@ def find_seat(
     if several and not wanted and any_seat(session, slice_id) is not None:
         _refuse_further_reading(session, project, slice_id, person)
         return None
-    active = select(Lease.assignment_id, Lease.holder).where(
-        Lease.assignment_id.in_([seat.id for seat in seats]), Lease.state == LeaseState.ACTIVE
-    )
-    holders = {row[0]: row[1] for row in session.execute(active)} if seats else {}
+    active = session.execute(_HOLDERS, {"seats": [seat.id for seat in seats]}) if seats else ()
+    holders = {row[0]: row[1] for row in active}
     mine = next((seat for seat in wanted if holders.get(seat.id) == person), None)
     if mine is not None:
         return mine
@@ -151,8 +170,7 @@ def any_seat(session: Session, slice_id: uuid.UUID) -> Assignment | None:
 
 def has_open_seat(session: Session, slice_id: uuid.UUID) -> bool:
     """Whether anything is still to be done with a slice."""
-    query = select(Assignment.id).where(Assignment.slice_id == slice_id, ~Assignment.done)
-    return session.scalars(query.limit(1)).first() is not None
+    return session.scalar(_OPEN_SEAT, {"slice": slice_id}) is not None
 
 
 def blind_slices(session: Session, project: Project, slice_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
@@ -212,7 +230,7 @@ def latest_readings(session: Session, slice_id: uuid.UUID) -> list[AnnotationVer
     return list({version.author: version for version in versions}.values())
 
 
-def is_work_of(person: str) -> ColumnElement[bool]:
+def is_work_of(person: str | BindParameter[Any]) -> ColumnElement[bool]:
     """Whether this person drew the version of a query's row, or entered it in its author's name."""
     return or_(AnnotationVersion.author == person, AnnotationVersion.entered_by == person)
 
@@ -244,21 +262,11 @@ def _finish(session: Session, assignment: Assignment, ended: LeaseState = LeaseS
     assignment.done = True
     assignment.leased_until = None
     session.flush()
-    session.execute(
-        update(Lease).where(Lease.assignment_id == assignment.id, Lease.state == LeaseState.ACTIVE).values(state=ended)
-    )
+    session.execute(_END_LEASE, {"seat": assignment.id, "ended": ended})
 
 
 def _lock_open_seats(session: Session, slice_id: uuid.UUID) -> list[Assignment]:
-    return list(
-        session.scalars(
-            select(Assignment)
-            .where(Assignment.slice_id == slice_id, ~Assignment.done)
-            .order_by(Assignment.purpose, Assignment.seat)
-            .with_for_update()
-            .execution_options(populate_existing=True)
-        )
-    )
+    return list(session.scalars(_LOCK_OPEN_SEATS, {"slice": slice_id}))
 
 
 def _is_held(seat: Assignment, now: datetime) -> bool:

@@ -41,7 +41,7 @@ def iterate_references(session: Session) -> Iterator[tuple[str, str]]:
     """Every (key, "table.column") by which a row names a blob.
 
     Texts whose column's name ends in `_key` and everything within JSON are looked through for keys, so that a table
-    that is added later is seen without being listed here.
+    that is added later is seen without being listed here. Asked in a transaction: a snapshot's, or a writer's.
     """
     for table in Base.metadata.sorted_tables:
         for column in table.columns:
@@ -120,7 +120,7 @@ def remove_orphans(database: Database, blobs: BlobStore, grace_s: float = ORPHAN
 
 def find_bad_blobs(database: Database, blobs: BlobStore) -> Iterator[tuple[str, BadBlob | None]]:
     """Read back every blob that a row names: (key, None) for a sound one, else what is wrong with it."""
-    with database.reading() as session:
+    with database.snapshot() as session:
         named: dict[str, str] = {}
         for key, named_by in iterate_references(session):
             named.setdefault(key, named_by)

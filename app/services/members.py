@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, Uuid, bindparam, select
 from sqlalchemy.orm import Session
 
 from app.db.models import (
@@ -29,63 +28,64 @@ from app.db.models import (
     Webhook,
     WebhookDelivery,
 )
+from app.db.session import prepared
 from app.errors import LastOwner, NotAnAnnotator, ProjectNotFound, RecordNotFound
 from app.names import Purpose, Role
 from app.services import leases
 from app.services.lease_queue import lock_person
 from app.services.paging import ALL, Listed, Span, list_rows
 from app.services.people import Person
-from app.services.projects import find_project
+from app.services.projects import find_project_id
+
+_ROW = bindparam("row", type_=Uuid())
 
 # Path parameter -> (what it is called in a refusal, the query for the project of the row with this id).
 # Whoever adds a route with a new kind of id adds it here; tests/test_access.py fails until then.
-BELONGS: dict[str, tuple[str, Callable[[uuid.UUID], Select[Any]]]] = {
-    "volume": ("volume", lambda row: select(Volume.project_id).where(Volume.id == row)),
-    "slice_": ("slice", lambda row: select(Slice.project_id).where(Slice.id == row)),
-    "patient": ("patient", lambda row: select(Patient.project_id).where(Patient.id == row)),
-    "deletion": ("deletion", lambda row: select(Deletion.project_id).where(Deletion.id == row)),
-    "round_": ("round", lambda row: select(Round.project_id).where(Round.id == row)),
-    "job": ("job", lambda row: select(Job.project_id).where(Job.id == row)),
-    "lease": ("lease", lambda row: select(Lease.project_id).join(Slice).where(Lease.id == row)),
-    "model": ("model", lambda row: select(Model.project_id).where(Model.id == row)),
+BELONGS: dict[str, tuple[str, Select[Any]]] = {
+    "volume": ("volume", select(Volume.project_id).where(Volume.id == _ROW)),
+    "slice_": ("slice", select(Slice.project_id).where(Slice.id == _ROW)),
+    "patient": ("patient", select(Patient.project_id).where(Patient.id == _ROW)),
+    "deletion": ("deletion", select(Deletion.project_id).where(Deletion.id == _ROW)),
+    "round_": ("round", select(Round.project_id).where(Round.id == _ROW)),
+    "job": ("job", select(Job.project_id).where(Job.id == _ROW)),
+    "lease": ("lease", select(Lease.project_id).join(Slice).where(Lease.id == _ROW)),
+    "model": ("model", select(Model.project_id).where(Model.id == _ROW)),
     "version": (
         "annotation version",
-        lambda row: (
-            select(Annotation.project_id)
-            .join(AnnotationVersion, AnnotationVersion.annotation_id == Annotation.id)
-            .join(Slice, Slice.id == Annotation.slice_id)
-            .where(AnnotationVersion.id == row)
-        ),
+        select(Annotation.project_id)
+        .join(AnnotationVersion, AnnotationVersion.annotation_id == Annotation.id)
+        .join(Slice, Slice.id == Annotation.slice_id)
+        .where(AnnotationVersion.id == _ROW),
     ),
-    "upload": ("upload", lambda row: select(Upload.project_id).where(Upload.id == row)),
-    "snapshot": ("snapshot", lambda row: select(Snapshot.project_id).where(Snapshot.id == row)),
-    "webhook": ("webhook", lambda row: select(Webhook.project_id).where(Webhook.id == row)),
+    "upload": ("upload", select(Upload.project_id).where(Upload.id == _ROW)),
+    "snapshot": ("snapshot", select(Snapshot.project_id).where(Snapshot.id == _ROW)),
+    "webhook": ("webhook", select(Webhook.project_id).where(Webhook.id == _ROW)),
     "delivery": (
         "delivery",
-        lambda row: (
-            select(Webhook.project_id)
-            .join(WebhookDelivery, WebhookDelivery.webhook_id == Webhook.id)
-            .where(WebhookDelivery.id == row)
-        ),
+        select(Webhook.project_id)
+        .join(WebhookDelivery, WebhookDelivery.webhook_id == Webhook.id)
+        .where(WebhookDelivery.id == _ROW),
     ),
+}
+# A deletion is asked about also where it is the project that was deleted.
+_OWNERS = {
+    parameter: prepared(
+        query if parameter == "deletion" else select(Project.id).where(Project.id == query.scalar_subquery())
+    )
+    for parameter, (_, query) in BELONGS.items()
 }
 
 
 def project_of(session: Session, parameter: str, reference: str) -> uuid.UUID:
     """The project that the thing named by a path belongs to; raises NotFound, as if it were somebody else's."""
     if parameter == "project":
-        return find_project(session, reference).id
-    what, query = BELONGS[parameter]
+        return find_project_id(session, reference)
     try:
-        owner = query(uuid.UUID(reference))
+        found: uuid.UUID | None = session.scalar(_OWNERS[parameter], {"row": uuid.UUID(reference)})
     except ValueError:
-        raise RecordNotFound(what, reference) from None
-    # A deletion is asked about also where it is the project that was deleted.
-    if parameter != "deletion":
-        owner = select(Project.id).where(Project.id == owner.scalar_subquery())
-    found: uuid.UUID | None = session.scalar(owner)
+        found = None
     if found is None:
-        raise RecordNotFound(what, reference)
+        raise RecordNotFound(BELONGS[parameter][0], reference)
     return found
 
 

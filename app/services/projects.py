@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.db.models import Patient, Project, Volume
-from app.db.session import WITH_DELETED
+from app.db.session import WITH_DELETED, prepared
 from app.errors import (
     BudgetRefused,
     LabelSchemaRefused,
@@ -102,15 +102,31 @@ def create_project(session: Session, draft: ProjectDraft) -> Project:
     return project
 
 
+_BY_SLUG = prepared(select(Project).where(Project.slug == bindparam("slug")))
+_ID_BY_SLUG = prepared(select(Project.id).where(Project.slug == bindparam("slug")))
+_ID_BY_ID = prepared(select(Project.id).where(Project.id == bindparam("id")))
+
+
 def find_project(session: Session, reference: str) -> Project:
     """The project with this id or slug; raises ProjectNotFound."""
     try:
         project = session.get(Project, uuid.UUID(reference))
     except ValueError:
-        project = session.scalar(select(Project).where(Project.slug == reference))
+        project = session.scalar(_BY_SLUG, {"slug": reference})
     if project is None:
         raise ProjectNotFound(reference)
     return project
+
+
+def find_project_id(session: Session, reference: str) -> uuid.UUID:
+    """The id alone of the project with this id or slug; raises ProjectNotFound."""
+    try:
+        project_id = session.scalar(_ID_BY_ID, {"id": uuid.UUID(reference)})
+    except ValueError:
+        project_id = session.scalar(_ID_BY_SLUG, {"slug": reference})
+    if project_id is None:
+        raise ProjectNotFound(reference)
+    return project_id
 
 
 def class_values(project: Project) -> list[int]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.db.models import (
@@ -23,7 +23,7 @@ from app.db.models import (
     Round,
     Slice,
 )
-from app.db.session import database_now
+from app.db.session import database_now, prepared
 from app.errors import BudgetRefused, NothingLeft, RoundOpen, RoundStateConflict
 from app.log import get_log
 from app.names import STRATEGIES, JobKind, ModelKind, Need, RoundState, WebhookEvent
@@ -38,6 +38,15 @@ _MANY = 256
 """With so many assignments open none of the transactions now at work can be finishing the last: they are fewer."""
 
 _OPEN = (RoundState.PROPOSING, RoundState.ANNOTATING, RoundState.TRAINING, RoundState.EVALUATING)
+
+_MARK = (
+    update(Pick)
+    .where(Pick.project_id == bindparam("project"), Pick.slice_id == bindparam("slice"), ~Pick.annotated)
+    .values(annotated=True)
+)
+_MANY_OPEN = prepared(
+    select(Assignment.id).where(Assignment.round_id == bindparam("round"), ~Assignment.done).offset(_MANY - 1).limit(1)
+)
 
 _log = get_log(__name__)
 
@@ -170,11 +179,7 @@ def record_picks(
 
 def mark_annotated(session: Session, project: Project, slice_id: uuid.UUID) -> None:
     """Note on a slice's pick that it has an annotation now."""
-    session.execute(
-        update(Pick)
-        .where(Pick.project_id == project.id, Pick.slice_id == slice_id, ~Pick.annotated)
-        .values(annotated=True)
-    )
+    session.execute(_MARK, {"project": project.id, "slice": slice_id})
 
 
 def close_annotation(session: Session, round_id: uuid.UUID) -> None:
@@ -182,8 +187,7 @@ def close_annotation(session: Session, round_id: uuid.UUID) -> None:
 
     Where every slice was excluded there is nothing to learn from: the round closes, the next one makes up for it.
     """
-    still_open = select(Assignment.id).where(Assignment.round_id == round_id, ~Assignment.done)
-    if session.scalar(still_open.offset(_MANY - 1).limit(1)) is not None:
+    if session.scalar(_MANY_OPEN, {"round": round_id}) is not None:
         return
     round_ = _locked(session, round_id)
     if round_.state != RoundState.ANNOTATING or count_open_picks(session, [round_.id])[round_.id]:

@@ -7,15 +7,16 @@ would be a lie.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import bindparam, select
+from sqlalchemy.orm import Session, joinedload
 
 from app.db.models import Patient, Project, Slice, Volume
-from app.db.session import WITH_DELETED
+from app.db.session import WITH_DELETED, prepared
 from app.errors import PatientSplitConflict, ProjectSettingRefused, StillDeleted, VolumeCutAlready, VolumeExists
 from app.formats.image import Geometry, Image3D
 from app.formats.nifti import load_nifti, read_nifti_mask
@@ -30,6 +31,10 @@ from app.storage.planes import PlanePack, display_window, store_planes
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+# Only where nothing is written: a head that is read before its slice is locked may be an old one behind the lock.
+_AS_SHOWN = (joinedload(Slice.annotation), joinedload(Slice.pick))
+_THESE = prepared(select(Slice).where(Slice.id.in_(bindparam("slices", expanding=True))).options(*_AS_SHOWN))
 
 
 @dataclass(frozen=True)
@@ -216,9 +221,15 @@ def find_slice(session: Session, reference: str) -> Slice:
     return find_row(session, Slice, "slice", reference)
 
 
-def list_slices(session: Session, volume: Volume, span: Span = ALL) -> Listed[Slice]:
-    """The slices of a volume by index."""
-    return list_rows(session, select(Slice).where(Slice.volume_id == volume.id), [Slice.index], span)
+def list_slices(session: Session, volume: Volume, span: Span = ALL, *, to_show: bool = False) -> Listed[Slice]:
+    """The slices of a volume by index; those `to_show` each with its annotation's head and its pick."""
+    query = select(Slice).where(Slice.volume_id == volume.id)
+    return list_rows(session, query.options(*_AS_SHOWN) if to_show else query, [Slice.index], span)
+
+
+def slices_to_show(session: Session, slice_ids: Sequence[uuid.UUID]) -> list[Slice]:
+    """These slices in no order, each with its annotation's head and its pick."""
+    return list(session.scalars(_THESE, {"slices": slice_ids}))
 
 
 def _patient(session: Session, project: Project, draft: VolumeDraft) -> Patient:

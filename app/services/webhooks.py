@@ -22,11 +22,11 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.db.models import Project, Webhook, WebhookDelivery
-from app.db.session import database_now
+from app.db.session import database_now, prepared
 from app.errors import WebhookRefused
 from app.names import DeliveryState, WebhookEvent
 from app.services.lookup import find_row
@@ -41,6 +41,8 @@ SENDING_S = 60.0
 _EMBEDDING = tuple(ipaddress.IPv6Network(each) for each in ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96"))
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that IANA has given out; site-local, for one, lies outside
 _SIGNATURE_HEADER = "X-NextSlice-Signature"
+
+_ACTIVE = prepared(select(Webhook).where(Webhook.project_id == bindparam("project"), Webhook.active))
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def list_deliveries(session: Session, hook: Webhook, span: Span = ALL) -> Listed
 
 def announce(session: Session, project_id: uuid.UUID, event: WebhookEvent, facts: dict[str, Any]) -> None:
     """Write down that the project's webhooks are to be told, in the transaction of what they are told of."""
-    for hook in session.scalars(select(Webhook).where(Webhook.project_id == project_id, Webhook.active)):
+    for hook in session.scalars(_ACTIVE, {"project": project_id}):
         if event in hook.events:
             address_delivery(session, hook, event, facts)
 

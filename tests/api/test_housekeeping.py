@@ -51,7 +51,7 @@ def test_nothing_that_a_row_names_is_an_orphan(service: Service, make_project: C
     assert isinstance(blobs, LocalStore)
     age(blobs, 2 * DAY_S)
     before = {blob.key for blob in blobs.iterate()}
-    with service.database.reading() as session:
+    with service.database.snapshot() as session:
         named = dict(iterate_references(session))
     assert set(named) == before
     columns = {"volumes.pack_key", "models.weights_key", "models.features_key", "rounds.cover_key", "jobs.result"}
@@ -74,7 +74,7 @@ def test_missing_and_damaged_blobs_are_found_with_who_names_them(
     blobs = open_store(service.knobs)
     assert isinstance(blobs, LocalStore)
     assert all(found is None for _, found in find_bad_blobs(service.database, blobs))
-    with service.database.reading() as session:
+    with service.database.snapshot() as session:
         keys = {named_by: key for key, named_by in iterate_references(session)}
     content = bytearray((blobs.root / keys["volumes.pack_key"]).read_bytes())
     content[len(content) // 2] ^= 1
