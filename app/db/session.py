@@ -75,7 +75,10 @@ class Database:
             event.listen(self.engine, "checkin", _end_sqlite)
         else:
             patience = {name: value for name, value in _PATIENCE.items() if name not in make_url(url).query}
-            self.engine = create_engine(url, pool_size=20, max_overflow=20, connect_args=patience)
+            # A statement that the server keeps would go on by the plan that was good while its tables were small; and
+            # poolers that hand a connection on after each transaction do not keep it.
+            unkept: dict[str, Any] = {"prepare_threshold": None}
+            self.engine = create_engine(url, pool_size=20, max_overflow=20, connect_args=patience | unkept)
             event.listen(self.engine, "do_connect", _connect_to_unicode)
             event.listen(self.engine, "checkin", _note_rest)
             event.listen(self.engine, "checkout", self._wake)
