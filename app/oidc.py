@@ -1,8 +1,8 @@
 """What is said to an OpenID Connect provider: the authorization-code flow with PKCE, and how its answer is judged.
 
 OpenID Connect Core 1.0, Discovery 1.0, RFC 7636. Nothing of a provider is kept between two sign-ins, so a key that it
-has changed is known at once. Authlib builds the requests and judges the claims, joserfc the signature; both are
-imported when somebody signs in, so that the service starts without them.
+has changed is known at once. Authlib builds the requests and judges the claims, joserfc the signature, httpx carries
+them; all are imported when somebody signs in, so that the service starts without them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import httpx
-
 from app.errors import IdentityRefused, ProviderRefused, ProviderSettingsRefused, ProviderUnreachable
 from app.settings import Settings
 
 if TYPE_CHECKING:
+    import httpx
     from joserfc.jwk import KeySet
     from joserfc.jwt import Token
 
@@ -116,6 +115,7 @@ def _discover(issuer: str) -> Mapping[str, str]:
 
 
 def _exchange(knobs: Settings, metadata: Mapping[str, Any], code: str, verifier: str) -> dict[str, Any]:
+    import httpx
     from authlib.oauth2.auth import ClientAuth
     from authlib.oauth2.rfc6749.parameters import prepare_token_request
 
@@ -189,6 +189,8 @@ def _judge_claims(knobs: Settings, token: Token, nonce: str, access_token: objec
 
 
 def _fetch(url: str, what: str) -> dict[str, Any]:
+    import httpx
+
     try:
         answer = httpx.get(url, timeout=TIMEOUT_S)
     except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -10,7 +10,6 @@ import uuid
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from urllib.parse import urlsplit
 
-import httpx
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.session import Database
@@ -109,6 +108,8 @@ def send_letter(letter: Letter, allow_private: bool) -> tuple[int | None, str]:
     The connection goes to the address that was checked, under the name that was given, so that a name that changes its
     address in between leads nowhere.
     """
+    import httpx  # most services have no webhook
+
     deadline = time.monotonic() + TIMEOUT_S
     try:
         host, address = resolve_address(letter.url, allow_private)
@@ -124,6 +125,8 @@ def send_letter(letter: Letter, allow_private: bool) -> tuple[int | None, str]:
 
 
 async def _post(letter: Letter, host: str, address: str, seconds: float) -> int:
+    import httpx
+
     # Asynchronous as that can be cut off at any point: httpx's own limits begin anew with every byte.
     body = json.dumps(letter.body, separators=(",", ":"), sort_keys=True).encode()
     parts = urlsplit(letter.url)
