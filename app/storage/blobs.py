@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.errors import BadBlobKey, BlobDamaged
+from app.errors import BadBlobKey, BlobDamaged, StoreUnreachable
 
 ORPHAN_GRACE_S = 24 * 3600.0
 """A blob younger than this may belong to a row that is about to be committed."""
@@ -101,7 +101,11 @@ def blob_digest(key: str) -> str:
 def verify_blob(store: BlobStore, key: str) -> None:
     """Read the whole blob and raise `BlobDamaged` unless its content still has the digest in its key."""
     digest = hashlib.sha256()
-    for chunk in store.stream(key):
-        digest.update(chunk)
+    try:
+        for chunk in store.stream(key):
+            digest.update(chunk)
+    except StoreUnreachable as error:
+        store.check()  # where the store itself is away, that is what is wrong
+        raise BlobDamaged(key, f"it cannot be read ({error.reason})") from None
     if digest.hexdigest() != blob_digest(key):
         raise BlobDamaged(key, "its content has another digest")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import time
 import zipfile
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from app.cli import app as cli
 from app.client import Client
 from app.db.session import Database
 from app.embedded import running_service
+from app.errors import StoreUnreachable
 from app.services.housekeeping import find_bad_blobs, find_orphans, iterate_references, remove_orphans
 from app.settings import Settings, settings
 from app.storage.blobs import BlobStore
@@ -80,8 +82,17 @@ def test_missing_and_damaged_blobs_are_found_with_who_names_them(
     content[len(content) // 2] ^= 1
     (blobs.root / keys["volumes.pack_key"]).write_bytes(content)
     blobs.delete(keys["ground_truths.mask_key"])
+    (blobs.root / keys["volumes.original_key"]).unlink()
+    (blobs.root / keys["volumes.original_key"]).mkdir()  # root reads every file, but no folder
     found = {bad.named_by: bad.reason for _, bad in find_bad_blobs(service.database, blobs) if bad}
-    assert found == {"volumes.pack_key": "its content has another digest", "ground_truths.mask_key": "missing"}
+    assert found == {
+        "volumes.pack_key": "its content has another digest",
+        "ground_truths.mask_key": "missing",
+        "volumes.original_key": "it cannot be read (Is a directory)",
+    }
+    shutil.rmtree(blobs.root)
+    with pytest.raises(StoreUnreachable):
+        list(find_bad_blobs(service.database, blobs))
 
 
 @on_sqlite
