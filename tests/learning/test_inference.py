@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.learning.configs import NETWORKS, SegmentationConfig
-from worker.learning.inference import ReadyNetwork, make_ready, quicken_layers
+from worker.learning.inference import ActivatedConvolution, ReadyNetwork, make_ready, quicken_layers
 from worker.learning.nets.unet import JoinMaps, UNet, build_network
 from worker.learning.precision import autocast
 from worker.learning.query.members import Members
@@ -141,6 +141,34 @@ def test_quick_layers_give_what_the_ordinary_ones_give(dtype: torch.dtype) -> No
     for name, found in (("halve", quick["halve"](maps)), ("join", quick["join"](maps, other))):
         assert found.is_contiguous(memory_format=torch.channels_last), name
         assert found.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_a_convolution_takes_its_activation_along(dtype: torch.dtype) -> None:
+    ordinary = nn.Sequential(
+        nn.Conv2d(3, 8, kernel_size=3, padding=2, dilation=2), nn.Identity(), nn.LeakyReLU(0.01, inplace=True),
+        nn.Conv2d(8, 8, kernel_size=3, stride=2, padding=1, groups=4, bias=False), nn.LeakyReLU(0.3),
+    ).to(dtype=dtype, memory_format=torch.channels_last)  # fmt: skip
+    quick = copy.deepcopy(ordinary)
+    quicken_layers(quick)
+    assert [type(layer) for layer in quick if not isinstance(layer, nn.Identity)] == 2 * [ActivatedConvolution]
+    maps = torch.randn(2, 3, 12, 20, generator=torch.Generator().manual_seed(0)).to(dtype)
+    found, expected = quick(maps.contiguous(memory_format=torch.channels_last)), ordinary.float()(maps.float())
+    assert found.dtype == dtype
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert expected.std() > 0.1
+    assert torch.allclose(found.float(), expected, atol=1e-6 if dtype == torch.float32 else 1e-2)
+
+
+def test_what_does_not_stand_right_behind_a_convolution_stays() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.Dropout(), nn.LeakyReLU(), nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"),
+        nn.LeakyReLU(), nn.Conv2d(2, 2, 3), nn.ReLU(),
+    )  # fmt: skip
+    before = [type(layer) for layer in network]
+    quicken_layers(network)
+    assert [type(layer) for layer in network] == before
 
 
 def test_pooling_of_another_kind_stays() -> None:
