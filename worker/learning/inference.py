@@ -95,8 +95,8 @@ class Join(nn.Module):
 class ActivatedConvolution(nn.Module):
     """A convolution whose leaky ReLU is taken while oneDNN has the result in hand, not in a pass of its own.
 
-    That pass was a seventh of a prediction. The operator is what torch's own compiler puts in this place; half-wide it
-    rounds once where the two layers round twice.
+    It takes three hundredths off a prediction, more where memory is slow. The operator is the one that torch's own
+    compiler puts in this place; half-wide it rounds once where the two layers round twice.
     """
 
     def __init__(self, convolution: nn.Conv2d, activation: nn.LeakyReLU) -> None:
