@@ -11,7 +11,13 @@ CPU = torch.device("cpu")
 
 def test_float32_is_never_half_wide():
     assert not uses_bfloat16("float32", CPU)
-    assert memory_format("float32", CPU) is torch.contiguous_format
+    assert not uses_bfloat16("float32", torch.device("cuda"))
+
+
+def test_a_cpu_works_channels_last_whatever_the_precision():
+    assert memory_format("float32", CPU) is torch.channels_last
+    assert memory_format("auto", CPU) is torch.channels_last
+    assert memory_format("float32", torch.device("cuda")) is torch.contiguous_format
 
 
 @pytest.mark.parametrize("feature", ["avx512_bf16", "amx_bf16", None])
