@@ -198,3 +198,31 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 5 * 500  # left to itself, glibc fetches thousands of pages again at every pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the settings are glibc's")
+def test_a_training_keeps_its_memory_until_it_ends() -> None:
+    code = """
+import resource, torch
+from pathlib import Path
+from worker.learning.memory import training_memory
+
+def step():
+    maps = [torch.ones(2**20) for _ in range(100)]  # 400 MiB
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+with training_memory(torch.device("cpu")):
+    for _ in range(3):
+        step()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    step()
+    fetched = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    kept = resident()
+print(fetched, kept - resident())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    fetched, given_back = map(int, done.stdout.split())
+    assert fetched < 1000  # of 102,400 pages
+    assert given_back > 300 * 2**20

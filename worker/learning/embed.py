@@ -15,6 +15,7 @@ from worker.learning.configs import EncoderConfig
 from worker.learning.errors import NonFiniteError, ShapeError, TrainingDivergedError
 from worker.learning.halves import in_halves
 from worker.learning.losses.contrastive import total_loss
+from worker.learning.memory import training_memory
 from worker.learning.nets.encoder import FEATURES, ContrastiveEncoder, find_imagenet_weights, load_imagenet
 from worker.learning.precision import autocast, memory_format
 from worker.learning.resume import Checkpoints, Resumable
@@ -72,7 +73,7 @@ def fit_encoder(
         losses, step = list(checkpoints.found.facts["losses"]), int(checkpoints.found.facts["step"])
         # What truly happened at the start; the file of weights may have come or gone meanwhile.
         start = str(checkpoints.found.facts["start"])
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+    with training_memory(device), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         for epoch in range(len(losses), config.epochs):
             batches = draw_epoch(order, config.relations, config.batch_slices, seed, epoch)
             total = torch.zeros((), device=device)

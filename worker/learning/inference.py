@@ -1,10 +1,7 @@
 """A trained network made ready to predict: batch norm folded into its convolutions, half-wide where that pays."""
 
 import copy
-import ctypes
-import sys
 from collections.abc import Iterable
-from functools import cache
 from itertools import pairwise
 from typing import cast
 
@@ -13,15 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from worker.learning.memory import keep_freed_memory
 from worker.learning.nets.unet import JoinMaps
 from worker.learning.precision import uses_bfloat16
-
-# glibc's numbers of its settings (malloc.h), and what they become.
-_TRIM_THRESHOLD, _KEPT_BYTES = (
-    -1,
-    2**28,
-)  # two planes' maps of 256 x 256, and those of the layer before, many times over
-_MMAP_THRESHOLD, _LARGEST_ON_HEAP = -3, 2**25
 
 
 class ReadyNetwork(nn.Module):
@@ -47,18 +38,6 @@ class ReadyNetwork(nn.Module):
         logits: Tensor = self.network(planes.to(self._type).contiguous(memory_format=torch.channels_last))
         # What follows goes class by class, and in channels-last each class would be every C-th number.
         return logits.contiguous().float().softmax(dim=1)
-
-
-@cache
-def keep_freed_memory() -> None:
-    """Let this process keep what its layers free, up to 256 MiB, instead of giving it back to the kernel each time.
-
-    Every layer's map is megabytes, so glibc otherwise returns and fetches them several times a plane, and the kernel
-    clears each page anew: an eighth of a plane's time. Where the C library is another one nothing is done.
-    """
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
-        library.mallopt(_MMAP_THRESHOLD, _LARGEST_ON_HEAP)
-        library.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 class Halve(nn.Module):

@@ -16,6 +16,7 @@ from worker.learning.averaging import WeightAverage
 from worker.learning.configs import SegmentationConfig
 from worker.learning.errors import BadInputError, ShapeError, TrainingDivergedError
 from worker.learning.inference import make_ready
+from worker.learning.memory import training_memory
 from worker.learning.metrics import dice_of_counts, mean_dice
 from worker.learning.nets.unet import build_network
 from worker.learning.objective import batch_loss, draw_batch, prepare_slices
@@ -98,6 +99,7 @@ def fit_segmentation(
     started = perf_counter()
     layout = memory_format(config.precision, device)
     with (
+        training_memory(device),
         seeded_globals(derive_seed(seed, "segmentation", "network"), device),
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
     ):
