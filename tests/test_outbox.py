@@ -205,13 +205,6 @@ def test_a_worker_that_cannot_ring_goes_on(tmp_path: Path) -> None:
     assert time.monotonic() - began < 2.0
 
 
-def test_a_reading_session_does_not_commit(database: Database) -> None:
-    with database.reading() as session:
-        add_project(session)
-    with unit_of_work(database, SilentBell()) as session:
-        assert session.execute(text("SELECT count(*) FROM projects")).scalar_one() == 0
-
-
 def test_a_database_that_cannot_be_opened_rings_nothing(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'no.db'}")
     bell = HeardBell(database)

@@ -54,6 +54,8 @@ def test_a_reading_session_refuses_to_write(database: Database) -> None:
         session.rollback()
         with pytest.raises(RuntimeError, match="reading session"):
             session.execute(delete(Project))
+    with database.reading() as session:
+        assert session.scalars(select(Project.id)).all() == []
 
 
 def test_connections_that_a_server_ended_while_they_rested_are_replaced(postgres_url: str) -> None:
