@@ -17,7 +17,7 @@ from app.broker import WakeSender, make_celery
 from app.db.session import Database
 from app.errors import BrokerUnreachable
 from app.names import JobKind, Queue
-from app.outbox import Dispatcher, SendingBell, SilentBell, unit_of_work
+from app.outbox import Dispatcher, SendingBell, unit_of_work
 from app.services.jobs import queue_job, queues_to_wake
 from app.settings import Settings
 from tests.rows import add_project, age_jobs, queue_jobs
