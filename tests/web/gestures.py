@@ -15,6 +15,9 @@ from app.names import UNLABELLED
 Point = tuple[float, float]
 
 # Read from a copy: reading the canvas itself would change how the browser paints it.
+_NEXT_FRAMES = (
+    "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"  # what was set is painted
+)
 _COPY = """(given) => {
   const canvas = document.getElementById("canvas");
   const copy = document.createElement("canvas");
@@ -69,7 +72,7 @@ def arc(centre: Point, radius: float, steps: int) -> list[Point]:
 
 def screen_colours(page: Page, points: list[Point]) -> set[tuple[int, int, int]]:
     """The colours that are painted at these places of the canvas."""
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    page.evaluate(_NEXT_FRAMES)
     found = page.evaluate(
         _COPY
         + """
@@ -84,6 +87,7 @@ def screen_colours(page: Page, points: list[Point]) -> set[tuple[int, int, int]]
 
 def count_painted(page: Page, colour: tuple[int, int, int]) -> int:
     """How many screen pixels of the canvas have exactly this colour."""
+    page.evaluate(_NEXT_FRAMES)
     return int(
         page.evaluate(
             _COPY
