@@ -3,18 +3,18 @@
 import pytest
 
 from worker.learning.query import coreset
-from worker.learning.query.pool import Features, Indices
+from worker.learning.query.pool import Features
 
 
-def count_centres(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The list to which every look at a centre adds how many slices it measured."""
-    measured: list[int] = []
-    measure = coreset._Geometry.squared_distances
+def count_pairs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The list to which every measuring adds how many slices it measured to how many centres."""
+    measured: list[tuple[int, int]] = []
+    measure = coreset._Points.measure
 
-    def count(geometry: coreset._Geometry, centre: int, rows: slice | Indices = slice(None)) -> Features:
-        distances = measure(geometry, centre, rows)
-        measured.append(len(distances))
+    def count(points: coreset._Points, centres: coreset._Points) -> Features:
+        distances = measure(points, centres)
+        measured.append((distances.shape[0], distances.shape[1]))
         return distances
 
-    monkeypatch.setattr(coreset._Geometry, "squared_distances", count)
+    monkeypatch.setattr(coreset._Points, "measure", count)
     return measured

@@ -29,7 +29,7 @@ from app.settings import Settings
 from app.storage.masks import encode_mask
 from app.storage.planes import read_volume, store_planes
 from app.storage.stores import LocalStore
-from tests.counting import count_centres
+from tests.counting import count_pairs
 from worker.heartbeat import Heartbeat
 from worker.learning.intensity import normalise_volume
 from worker.learning.seeding import seeded_initialisation
@@ -241,14 +241,14 @@ def test_distances_are_carried_from_round_to_round_and_change_no_pick(
     fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
 ) -> None:
     """A pick that was found unfit, a cover that is lost and one that is there: the same picks, and what each cost."""
-    measured = count_centres(monkeypatch)
+    measured = count_pairs(monkeypatch)
     turns = []
     for name in ("carried", "lost"):
         for ward in open_ward(fresh, tmp_path / name):
             ward.set_strategy(strategy)
             first, picks = ward.turn(annotate=False)
             assert first.cover_key is not None
-            assert len(measured) == len(picks)
+            assert measured == [(24, 1)] * len(picks)
             with unit_of_work(ward.place.database, SilentBell()) as session:
                 assignments.exclude_slice(session, picks[1].slice_id)
                 annotate_proposed_slices(session, ward.place.blobs, projects.find_project(session, "hearts"))
@@ -265,9 +265,11 @@ def test_distances_are_carried_from_round_to_round_and_change_no_pick(
             measured.clear()
     (carried, radius, cost), (anew, radius_anew, cost_anew) = turns
     assert (carried, radius) == (anew, radius_anew)
-    assert cost_anew == [24] * len(cost_anew), "every slice before every centre"
-    assert cost[2:] == cost_anew[2:], "what is picked now has to be measured in either"
-    assert cost[0] == cost[1] < 24, "of two centres that stayed, only the slices of the withdrawn one"
+    assert cost_anew == [(24, 2), *[(24, 1)] * len(more)], "every slice to every centre"
+    assert cost[1:] == cost_anew[1:], "what is picked now has to be measured in either"
+    (orphans, centres), *_ = cost
+    assert orphans < 24, "only the slices of the withdrawn centre"
+    assert centres == 2, "to those that stayed"
 
 
 def garble_split(place: Workplace, split: Split) -> None:

@@ -5,6 +5,8 @@ The greedy cover radius is at most twice the best possible one.
 """
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,26 +17,46 @@ from worker.learning.query.pool import Cover, Features, Flags, Indices, Picks, r
 # A squared distance below this part of the two squared norms is rounding noise of float32: the points are duplicates.
 NOISE = np.float32(1e-6)
 _LANDMARKS = 101  # slices whose coordinate-wise median is the origin
+# What is read again and again is taken in pieces of this size, which stay in a core's own cache.
+_FRONT_BYTES, _CENTRES_BYTES = 1 << 19, 1 << 18
+_PAIRS = 1 << 16  # distances that are held at a time
+_LEAST_FRONT = 64  # of slices too wide for a front that is worth its choosing, none waits
 
 
-class _Geometry:
-    """Squared Euclidean distances from one slice to all, one float32 pass over the features a centre."""
+@dataclass(frozen=True)
+class _Points:
+    """Slices as points about one origin, and the squared Euclidean distances between them in float32."""
 
-    def __init__(self, features: Features) -> None:
+    coordinates: Features  # (N, D)
+    squared_norms: Features  # (N,)
+
+    @classmethod
+    def about_the_middle(cls, features: Features) -> "_Points":
         # Moved to the middle, for a large common offset would cancel badly in float32. The middle is a median, so that
         # no outlier moves it, and one that was measured, unlike a mean: whole numbers stay whole and ties exact.
         some = features[np.linspace(0, len(features) - 1, min(len(features), _LANDMARKS)).round().astype(int)]
         half = (len(some) - 1) // 2
-        self.points = np.ascontiguousarray(features - np.partition(some, half, axis=0)[half], dtype=np.float32)
-        self.squared_norms = np.vecdot(self.points, self.points)
+        points = np.ascontiguousarray(features - np.partition(some, half, axis=0)[half], dtype=np.float32)
+        return cls(points, np.vecdot(points, points))
 
-    def squared_distances(self, centre: int, rows: slice | Indices = slice(None)) -> Features:
-        sums = self.squared_norms[rows] + self.squared_norms[centre]
-        # Not `@`: BLAS shares so short a product among threads that spin, which cost ten times as much on a busy
-        # machine. Row by row it keeps to the thread it is on, and a row's sum is the same whichever rows are beside it.
-        squared: Features = sums - 2 * np.vecdot(self.points[rows], self.points[centre])
-        squared[squared <= NOISE * sums] = 0
+    def take(self, rows: Indices) -> "_Points":
+        return _Points(self.coordinates[rows], self.squared_norms[rows])
+
+    def measure(self, centres: "_Points") -> Features:
+        """Distances of these N slices to M centres, (N, M)."""
+        sums = self.squared_norms[:, None] + centres.squared_norms
+        # Not `@`: BLAS shares so small a product among threads that spin, which cost ten times as much on a busy
+        # machine. Pair by pair it keeps to the thread it is on, and a sum is the same whatever is measured beside it.
+        squared: Features = np.vecdot(self.coordinates[:, None], centres.coordinates)
+        squared *= -2
+        squared += sums
+        sums *= NOISE
+        np.putmask(squared, squared <= sums, 0)
         return squared
+
+    def count_in(self, size: int) -> int:
+        """How many slices fill `size` bytes."""
+        return max(1, int(size // max(1, self.coordinates[0].nbytes)))
 
 
 def k_center_greedy(
@@ -57,26 +79,25 @@ def k_center_greedy(
         raise BudgetError(budget)
     if not available.any():
         raise NothingToPickError(len(available))
-    geometry, cover = _measure(features, annotated, carried)
-    squared, nearest, centres = cover.squared, cover.nearest, cover.centres
+    points, cover = _measure(features, annotated, carried)
     open_slices = available & ~annotated
+    chase = _Chase(points, cover, open_slices)
     indices: list[int] = []
     values: list[float] = []
     nearest_centres: list[int | None] = []
     while len(indices) < budget and open_slices.any():
-        if nearest[0] < 0:
+        if not cover.centres.any():
             pick = int(generator.choice(np.flatnonzero(open_slices)))
             values.append(0.0)
             nearest_centres.append(None)
         else:
-            pick = int(np.argmax(np.where(open_slices, squared, np.float32(-1))))
-            values.append(float(np.sqrt(squared[pick])))
-            nearest_centres.append(int(nearest[pick]))
+            pick, squared, nearest = chase.find_farthest()
+            values.append(float(np.sqrt(squared)))
+            nearest_centres.append(nearest)
         indices.append(pick)
-        open_slices[pick] = False
-        centres[pick] = True
-        _add_centre(geometry, pick, squared, nearest)
-    radius = float(np.sqrt(squared.max()))
+        chase.add_centre(pick)
+    chase.settle()
+    radius = float(np.sqrt(cover.squared.max()))
     return Picks(tuple(indices), tuple(values), tuple(nearest_centres), radius, cover=cover)
 
 
@@ -95,23 +116,90 @@ def cover_radius(features: npt.NDArray[np.floating], annotated: Flags) -> float 
     return float(np.sqrt(measure_cover(features, annotated).squared.max()))
 
 
-def _measure(features: npt.NDArray[np.floating], annotated: Flags, carried: Cover | None) -> tuple[_Geometry, Cover]:
-    """The geometry, and a cover that nobody else holds."""
+class _Chase:
+    """Which open slice is the farthest, while centres come one by one.
+
+    Only the farthest slices, the front, are measured to every centre at once. The others wait, and are measured to many
+    centres in one reading: distances only fall, so while the front has one farther than all that wait were when last
+    measured, that one is the farthest. Every pair is measured once, as it would be without.
+    """
+
+    def __init__(self, points: _Points, cover: Cover, open_slices: Flags) -> None:
+        """Takes the cover and the open slices as its own: they change as centres come."""
+        self._points, self._cover, self._open = points, cover, open_slices
+        self._pending: list[int] = []  # centres that only the front has seen
+        self._choose_front()
+
+    def find_farthest(self) -> tuple[int, np.float32, int]:
+        """Give the open slice farthest from all centres, the lowest of equals, its squared distance and its centre."""
+        place, most = _find_most(self._squared, self._open[self._front])
+        pick = int(self._front[place])
+        if most < self._others_most or (most == self._others_most and pick > self._others_first):
+            self.settle()
+            self._choose_front()
+            return self.find_farthest()
+        return pick, most, int(self._nearest[place])
+
+    def add_centre(self, centre: int) -> None:
+        """Measure the front; the others are measured when it matters."""
+        self._open[centre] = False
+        self._cover.centres[centre] = True
+        self._pending.append(centre)
+        itself = np.array([centre])
+        _lower(self._front_points, self._points.take(itself), itself, self._squared, self._nearest)
+
+    def settle(self) -> None:
+        """Measure those that wait, so that the cover is whole."""
+        cover = self._cover
+        cover.squared[self._front], cover.nearest[self._front] = self._squared, self._nearest
+        waiting = np.ones(len(cover.squared), dtype=np.bool_)
+        waiting[self._front] = False
+        _add_centres(self._points, np.sort(self._pending), cover.squared, cover.nearest, np.flatnonzero(waiting))
+        self._pending.clear()
+
+    def _choose_front(self) -> None:
+        """The farthest of the open slices, the lowest of equals; the cover must be whole."""
+        squared, size = self._cover.squared, self._points.count_in(_FRONT_BYTES)
+        self._others_most, self._others_first = np.float32(-1), 0
+        if size < _LEAST_FRONT or len(squared) <= size:
+            self._front, self._front_points = np.arange(len(squared)), self._points
+        else:
+            reach = np.where(self._open, squared, np.float32(-1))
+            least = np.partition(reach, -size)[-size]
+            farther, equal = np.flatnonzero(reach > least), np.flatnonzero(reach == least)
+            self._front = np.sort(np.concatenate([farther, equal[: size - len(farther)]]))
+            self._front_points = self._points.take(self._front)
+            waiting = self._open.copy()
+            waiting[self._front] = False
+            self._others_first, self._others_most = _find_most(squared, waiting)
+        self._squared, self._nearest = squared[self._front], self._cover.nearest[self._front]
+
+
+def _find_most(squared: Features, among: Flags) -> tuple[int, np.float32]:
+    """The place of the largest, the lowest of equals, and its value: -1 where there is none."""
+    reach = np.where(among, squared, np.float32(-1))
+    place = int(np.argmax(reach))
+    return place, reach[place]
+
+
+def _measure(features: npt.NDArray[np.floating], annotated: Flags, carried: Cover | None) -> tuple[_Points, Cover]:
+    """The slices as points, and a cover that nobody else holds."""
     if features.ndim != 2 or len(features) != len(annotated):
         raise ShapeError("features", f"({len(annotated)}, D)", features.shape)
     refuse_non_finite("features", features)
-    points = np.ascontiguousarray(features, dtype=np.float32)
-    geometry = _Geometry(points)
-    fingerprint = _fingerprint(points)
+    narrow = np.ascontiguousarray(features, dtype=np.float32)
+    points, fingerprint = _Points.about_the_middle(narrow), _fingerprint(narrow)
     if carried is None or carried.fingerprint != fingerprint:
-        carried = Cover.of_nothing(fingerprint, len(points))
+        carried = Cover.of_nothing(fingerprint, len(narrow))
     squared, nearest = carried.squared.copy(), carried.nearest.copy()
-    withdrawn = carried.centres & ~annotated
-    if withdrawn.any():
-        _remove_centres(geometry, carried, withdrawn, squared, nearest)
-    for centre in np.flatnonzero(annotated & ~carried.centres):
-        _add_centre(geometry, int(centre), squared, nearest)
-    return geometry, Cover(fingerprint, squared, nearest, annotated.copy())
+    everything = np.arange(len(narrow))
+    gone = carried.centres & ~annotated
+    if gone.any():  # the slices whose nearest centre is gone are measured anew
+        orphans = everything[gone[carried.nearest]]
+        squared[orphans], nearest[orphans] = np.inf, -1
+        _add_centres(points, np.flatnonzero(carried.centres & ~gone), squared, nearest, orphans)
+    _add_centres(points, np.flatnonzero(annotated & ~carried.centres), squared, nearest, everything)
+    return points, Cover(fingerprint, squared, nearest, annotated.copy())
 
 
 def _fingerprint(points: Features) -> str:
@@ -120,20 +208,27 @@ def _fingerprint(points: Features) -> str:
     return digest.hexdigest()
 
 
-def _add_centre(
-    geometry: _Geometry, centre: int, squared: Features, nearest: Indices, rows: slice | Indices = slice(None)
-) -> None:
-    """Lower the distances of these rows in place; of two centres equally near, the lower index is the nearest."""
-    distances = geometry.squared_distances(centre, rows)
-    closer = (distances < squared) | ((distances == squared) & (centre < nearest))
-    squared[closer] = distances[closer]
-    nearest[closer] = centre
+def _add_centres(points: _Points, centres: Indices, squared: Features, nearest: Indices, rows: Indices) -> None:
+    """Lower the distances of these rows in place to those of the (M,) centres, in rising order."""
+    for some in _pieces(centres, points.count_in(_CENTRES_BYTES)):
+        centre_points = points.take(some)
+        for piece in _pieces(rows, max(1, _PAIRS // len(some))):
+            lowered, by = squared[piece], nearest[piece]
+            _lower(points.take(piece), centre_points, some, lowered, by)
+            squared[piece], nearest[piece] = lowered, by
 
 
-def _remove_centres(geometry: _Geometry, carried: Cover, gone: Flags, squared: Features, nearest: Indices) -> None:
-    """Measure the slices anew, in place, whose nearest centre was one of `gone`; the others keep theirs."""
-    rows = np.flatnonzero(gone[carried.nearest])
-    anew = Cover.of_nothing(carried.fingerprint, len(rows))
-    for centre in np.flatnonzero(carried.centres & ~gone):
-        _add_centre(geometry, int(centre), anew.squared, anew.nearest, rows)
-    squared[rows], nearest[rows] = anew.squared, anew.nearest
+def _pieces(indices: Indices, size: int) -> Iterator[Indices]:
+    return (indices[start : start + size] for start in range(0, len(indices), size))
+
+
+def _lower(points: _Points, centre_points: _Points, centres: Indices, squared: Features, nearest: Indices) -> None:
+    """Lower the (N,) distances of all points in place; of two centres equally near, the lower index is the nearest."""
+    distances = points.measure(centre_points)
+    distance, centre = distances[:, 0], centres
+    if len(centres) > 1:
+        best = distances.argmin(axis=1)
+        distance, centre = distances[np.arange(len(best)), best], centres[best]
+    closer = (distance < squared) | ((distance == squared) & (centre < nearest))
+    np.copyto(squared, distance, where=closer)
+    np.copyto(nearest, centre, where=closer)
