@@ -156,7 +156,7 @@ def test_slices_that_wait_change_no_bit_and_cost_no_pair(seed, size, front, budg
     assert picks.cover.squared.tobytes() == plain.cover.squared.tobytes()
     assert picks.cover.nearest.tolist() == plain.cover.nearest.tolist()
     assert picks.cover.centres.tolist() == plain.cover.centres.tolist()
-    assert count(measured) == size * picks.cover.centres.sum(), "each slice to each centre, once"
+    assert count(measured) <= size * picks.cover.centres.sum(), "no slice to a centre twice"
 
 
 def test_a_withdrawn_centre_costs_only_the_slices_that_were_its_own(monkeypatch):

@@ -121,13 +121,14 @@ class _Chase:
 
     Only the farthest slices, the front, are measured to every centre at once. The others wait, and are measured to many
     centres in one reading: distances only fall, so while the front has one farther than all that wait were when last
-    measured, that one is the farthest. Every pair is measured once, as it would be without.
+    measured, that one is the farthest. No pair is measured twice, and the result is what it would be without, to the bit.
     """
 
     def __init__(self, points: _Points, cover: Cover, open_slices: Flags) -> None:
         """Takes the cover and the open slices as its own: they change as centres come."""
         self._points, self._cover, self._open = points, cover, open_slices
         self._pending: list[int] = []  # centres that only the front has seen
+        self._apart = True  # no pick so far lies on another centre
         self._choose_front()
 
     def find_farthest(self) -> tuple[int, np.float32, int]:
@@ -138,6 +139,7 @@ class _Chase:
             self.settle()
             self._choose_front()
             return self.find_farthest()
+        self._apart = bool(most > 0)
         return pick, most, int(self._nearest[place])
 
     def add_centre(self, centre: int) -> None:
@@ -154,6 +156,8 @@ class _Chase:
         cover.squared[self._front], cover.nearest[self._front] = self._squared, self._nearest
         waiting = np.ones(len(cover.squared), dtype=np.bool_)
         waiting[self._front] = False
+        if self._apart:  # then a centre stays its own nearest, whatever comes
+            waiting &= ~cover.centres | (cover.squared > 0)
         _add_centres(self._points, np.sort(self._pending), cover.squared, cover.nearest, np.flatnonzero(waiting))
         self._pending.clear()
 
