@@ -121,7 +121,7 @@ class _Chase:
 
     Only the farthest slices, the front, are measured to every centre at once. The others wait, and are measured to many
     centres in one reading: distances only fall, so while the front has one farther than all that wait were when last
-    measured, that one is the farthest. No pair is measured twice, and the result is what it would be without, to the bit.
+    measured, that one is the farthest. No pair is measured twice; the result is as without a front, to the bit.
     """
 
     def __init__(self, points: _Points, cover: Cover, open_slices: Flags) -> None:
