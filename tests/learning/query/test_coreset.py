@@ -39,6 +39,7 @@ def front_of(slices: int, width: int) -> Iterator[None]:
             patch.setattr(coreset, "_FRONT_BYTES", slices * width * 4)
             patch.setattr(coreset, "_CENTRES_BYTES", 2 * width * 4)
             patch.setattr(coreset, "_LEAST_FRONT", 0)
+            patch.setattr(coreset, "_LEAST_PIECE", 1)
             patch.setattr(coreset, "_PAIRS", 4)
         yield
 

@@ -19,8 +19,9 @@ NOISE = np.float32(1e-6)
 _LANDMARKS = 101  # slices whose coordinate-wise median is the origin
 # What is read again and again is taken in pieces of this size, which stay in a core's own cache.
 _FRONT_BYTES, _CENTRES_BYTES = 1 << 19, 1 << 18
-_PAIRS = 1 << 16  # distances that are held at a time
-_LEAST_FRONT = 64  # of slices too wide for a front that is worth its choosing, none waits
+_PAIRS = 1 << 16  # at most so many distances are held at a time
+_LEAST_FRONT = 64  # with slices so wide that the front would hold fewer, none waits
+_LEAST_PIECE = 8  # slices measured together, however wide
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class _Points:
         return cls(points, np.vecdot(points, points))
 
     def take(self, rows: Indices) -> "_Points":
-        return _Points(self.coordinates[rows], self.squared_norms[rows])
+        # A single row is looked at where it lies: of whole pictures a copy takes as long as the measuring.
+        which = slice(rows[0], rows[0] + 1) if len(rows) == 1 else rows
+        return _Points(self.coordinates[which], self.squared_norms[which])
 
     def measure(self, centres: "_Points") -> Features:
         """Distances of these N slices to M centres, (N, M)."""
@@ -85,7 +88,7 @@ def k_center_greedy(
     indices: list[int] = []
     values: list[float] = []
     nearest_centres: list[int | None] = []
-    while len(indices) < budget and open_slices.any():
+    for _ in range(min(budget, int(np.count_nonzero(open_slices)))):
         if not cover.centres.any():
             pick = int(generator.choice(np.flatnonzero(open_slices)))
             values.append(0.0)
@@ -214,12 +217,14 @@ def _fingerprint(points: Features) -> str:
 
 def _add_centres(points: _Points, centres: Indices, squared: Features, nearest: Indices, rows: Indices) -> None:
     """Lower the distances of these rows in place to those of the (M,) centres, in rising order."""
-    for some in _pieces(centres, points.count_in(_CENTRES_BYTES)):
-        centre_points = points.take(some)
-        for piece in _pieces(rows, max(1, _PAIRS // len(some))):
-            lowered, by = squared[piece], nearest[piece]
-            _lower(points.take(piece), centre_points, some, lowered, by)
-            squared[piece], nearest[piece] = lowered, by
+    if len(centres) == 0:
+        return
+    at_once = min(len(centres), points.count_in(_CENTRES_BYTES))
+    for piece in _pieces(rows, max(_LEAST_PIECE, min(_PAIRS // at_once, points.count_in(_FRONT_BYTES)))):
+        piece_points, lowered, by = points.take(piece), squared[piece], nearest[piece]
+        for some in _pieces(centres, at_once):
+            _lower(piece_points, points.take(some), some, lowered, by)
+        squared[piece], nearest[piece] = lowered, by
 
 
 def _pieces(indices: Indices, size: int) -> Iterator[Indices]:
