@@ -19,7 +19,7 @@ from worker.learning.query.pool import Cover, Features, Flags, Indices, Picks, r
 NOISE = np.float32(1e-6)
 _LANDMARKS = 101  # slices whose coordinate-wise median is the origin
 # What is read again and again is taken in pieces of this size, which stay in a core's own cache.
-_FRONT_BYTES, _CENTRES_BYTES = 1 << 19, 1 << 18
+_FRONT_BYTES, _CENTRES_BYTES = 1 << 18, 1 << 18
 _LINE_BYTES = 64
 _PAIRS = 1 << 16  # at most so many distances are held at a time
 _LEAST_FRONT = 64  # with slices so wide that the front would hold fewer, none waits
@@ -256,6 +256,9 @@ def _lower(points: _Points, centre_points: _Points, centres: Indices, squared: F
     if len(centres) > 1:
         best = distances.argmin(axis=1)
         distance, centre = distances[np.arange(len(best)), best], centres[best]
-    closer = (distance < squared) | ((distance == squared) & (centre < nearest))
+    closer = distance < squared
+    equal = distance == squared
+    if equal.any():
+        closer |= equal & (centre < nearest)
     np.copyto(squared, distance, where=closer)
     np.copyto(nearest, centre, where=closer)
