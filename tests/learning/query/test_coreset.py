@@ -260,6 +260,13 @@ def test_bad_input_is_refused():
         k_center_greedy(features, none, every, 1, rng())
 
 
+@pytest.mark.parametrize("largest", [np.float32(1e25), np.float64(1e300)])
+def test_features_too_large_to_measure_are_refused(largest):
+    features = np.eye(4, 3, dtype=type(largest)) * largest
+    with pytest.raises(NonFiniteError, match=r"squared lengths of the features .* index \(0,\)"):
+        k_center_greedy(features, np.zeros(4, dtype=bool), np.ones(4, dtype=bool), 1, rng())
+
+
 def test_the_papers_largest_round_takes_a_moment():
     """581 of 1454 slices: 0.03 to 0.06 s on one quiet core; the best of three, since cores are shared."""
     features = rng().standard_normal((1454, 512)).astype(np.float32)

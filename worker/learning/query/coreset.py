@@ -207,11 +207,12 @@ def _measure(features: npt.NDArray[np.floating], annotated: Flags, carried: Cove
     """The slices as points, and a cover that nobody else holds."""
     if features.ndim != 2 or len(features) != len(annotated):
         raise ShapeError("features", f"({len(annotated)}, D)", features.shape)
-    narrow = np.ascontiguousarray(features, dtype=np.float32)
     with np.errstate(invalid="ignore", over="ignore"):
+        narrow = np.ascontiguousarray(features, dtype=np.float32)
         points = _Points.about_the_middle(narrow)
     if not np.isfinite(points.squared_norms).all():  # spares looking at every number where all is well
         refuse_non_finite("features", features)
+        refuse_non_finite("squared lengths of the features", points.squared_norms)
     fingerprint = _fingerprint(narrow)
     if carried is None or carried.fingerprint != fingerprint:
         carried = Cover.of_nothing(fingerprint, len(narrow))
