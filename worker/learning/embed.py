@@ -17,6 +17,7 @@ from worker.learning.halves import in_halves
 from worker.learning.losses.contrastive import total_loss
 from worker.learning.memory import training_memory
 from worker.learning.nets.encoder import FEATURES, ContrastiveEncoder, find_imagenet_weights, load_imagenet
+from worker.learning.nets.winograd import take_winograd
 from worker.learning.precision import autocast, memory_format
 from worker.learning.resume import Checkpoints, Resumable
 from worker.learning.samplers import SliceOrder, draw_epoch, flatten_groups, number_groups, sort_slices
@@ -59,6 +60,7 @@ def fit_encoder(
     encoder, start = _start_encoder(channels, config, seed, imagenet_weights)
     layout = memory_format(config.precision, device)
     encoder = encoder.to(device=device, memory_format=layout).train()  # type: ignore[call-overload]
+    take_winograd(encoder, config.precision, device)
     images, patients, volumes, z = (ids.to(device) for ids in (pool.images, pool.patient_ids, pool.volume_ids, pool.z))
     optimizer = torch.optim.Adam(
         encoder.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True

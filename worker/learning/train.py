@@ -19,6 +19,7 @@ from worker.learning.inference import make_ready
 from worker.learning.memory import training_memory
 from worker.learning.metrics import dice_of_counts, mean_dice
 from worker.learning.nets.unet import build_network
+from worker.learning.nets.winograd import take_winograd
 from worker.learning.objective import batch_loss, draw_batch, prepare_slices
 from worker.learning.precision import memory_format
 from worker.learning.predict import predict_in_native, predict_labels
@@ -104,6 +105,7 @@ def fit_segmentation(
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
     ):
         network = build_network(None, config).to(device).to(memory_format=layout)
+        take_winograd(network, config.precision, device)
         optimizer = make_optimizer(network, config)
         slices = prepare_slices(training, config, device)
         references = [torch.from_numpy(volume.reference).to(device) for volume in validation]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from worker.learning.configs import SegmentationConfig
 from worker.learning.nets.dropout import ElementDropout
+from worker.learning.nets.pair import PairConvolution
 
 WIDTHS = (16, 32, 64, 128, 256)  # channels a level; 1,813,764 and 2,447,064 parameters at 1 channel and 4 classes
 ELEMENT_DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)  # one an encoder level; the decoders have none
@@ -85,8 +86,9 @@ class Decoder(nn.Module):
         """Give the logits (B, classes, S, S) of an encoder's five maps."""
         *skips, decoded = maps
         for narrow, block, skip in zip(self.narrow, self.blocks, reversed(skips), strict=True):
-            enlarged = with_dense_gradient(self.enlarge(narrow(decoded)))
-            decoded = block(self.join(skip, enlarged))
+            enlarged = self.enlarge(narrow(decoded))
+            apart = enlarged.requires_grad and enlarged.device.type == "cpu"
+            decoded = block((skip, enlarged) if apart else self.join(skip, enlarged))
         logits: Tensor = self.head(decoded)
         return logits
 
@@ -99,25 +101,12 @@ class JoinMaps(nn.Module):
         return torch.cat([skip, enlarged], dim=1)
 
 
-def with_dense_gradient(maps: Tensor) -> Tensor:
-    """Give `maps` themselves, whose gradient will be copied into their own layout before it travels on.
-
-    A concatenation hands back a window of its gradient, and on a CPU the bilinear enlargement's backward is five to
-    fifteen times slower on a window than on a copy of it.
-    """
-    if maps.requires_grad:
-        channels_last = maps.is_contiguous(memory_format=torch.channels_last)
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        maps.register_hook(lambda gradient: gradient.contiguous(memory_format=layout))  # type: ignore[no-untyped-call]
-    return maps
-
-
 def convolution_block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
     """Give two 3x3 convolutions with batch norm and leaky ReLU, and elementwise dropout between them."""
     layers: list[nn.Module] = []
     for source in (inputs, outputs):
         # The bias is cancelled by the batch norm; it stays so that the published parameter count holds.
-        layers += [nn.Conv2d(source, outputs, kernel_size=3, padding=1), nn.BatchNorm2d(outputs)]
+        layers += [PairConvolution(source, outputs, kernel_size=3, padding=1), nn.BatchNorm2d(outputs)]
         layers.append(nn.LeakyReLU(0.01, inplace=True))
     if dropout > 0:
         layers.insert(3, ElementDropout(dropout))
