@@ -207,14 +207,20 @@ def test_an_encoder_training_loses_the_same() -> None:
 def test_an_encoder_has_the_same_gradients() -> None:
     with seeded_initialisation(0, "test"):
         plain = ContrastiveEncoder(1)
+    # A ReLU near zero may let a gradient pass on one side and not on the other; a smooth function may not.
+    for parent in list(plain.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, nn.ReLU):
+                setattr(parent, name, nn.SiLU())
     quick = copy.deepcopy(plain)
     take_winograd(quick, "float32", CPU)
+    assert sum(isinstance(layer, WinogradConvolution) for layer in quick.modules()) == 13  # all 3 x 3 with stride 1
     images = torch.rand(8, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     found, expected = (
         torch.autograd.grad(network(images).square().sum(), list(network.parameters())) for network in (quick, plain)
     )
     for ours, theirs in zip(found, expected, strict=True):
-        assert (ours - theirs).norm() < 1e-3 * theirs.norm()
+        assert (ours - theirs).norm() < 2e-4 * theirs.norm()
 
 
 def with_and_without(train: Callable[[], Fitted]) -> tuple[Fitted, Fitted]:

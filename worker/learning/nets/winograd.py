@@ -24,7 +24,6 @@ from worker.learning.nets.pair import Maps, PairConvolution
 from worker.learning.precision import uses_bfloat16
 
 OUTPUTS, INPUTS = 4, 6  # of a tile, a side
-POSITIONS = INPUTS**2
 # Lavin and Gray's B^T, G and A^T, from the points 0, 1, -1, 2, -2 and infinity.
 TILE_TO_POSITIONS = torch.tensor(
     [
@@ -42,9 +41,8 @@ KERNEL_TO_POSITIONS = torch.tensor(
 POSITIONS_TO_OUTPUTS = torch.tensor(
     [[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
 )
-SUM = 1 * INPUTS + 1  # the position whose coefficients are all 1: there a tile of gradients is its sum
-# Positions are kept in two parts, so that those of 512 x 512 kernels stay below what the C library maps anew each time.
-PARTS = (slice(0, POSITIONS // 2), slice(POSITIONS // 2, POSITIONS))
+SUM = (1, 1)  # the position whose coefficients are all 1: there a tile of gradients is its sum
+ROW_BYTES = 2**22  # of the positions of one row of tiles
 # Where it pays (docs/speed.md): it saves in proportion to inputs x outputs and costs in proportion to inputs + outputs.
 LEAST_CHANNELS = {"AVX512": 60.0, "AVX2": 30.0}  # least inputs * outputs / (inputs + outputs); elsewhere not measured
 LEAST_PIXELS = 512  # of all maps of a batch; below, the kernels' own way costs more than is saved
@@ -109,19 +107,20 @@ class _MinimalFiltering(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bias: Tensor | None, *given: Tensor) -> Tensor:
         maps = [each.contiguous(memory_format=torch.channels_last) for each in given]
-        kernels = kernels_to_positions(weight)
-        ctx.save_for_backward(*kernels, *maps)
+        ctx.save_for_backward(weight, *maps)
         ctx.has_bias = bias is not None
-        (batch, _, height, width), outputs = maps[0].shape, len(weight)
+        (batch, _, height, width), (outputs, inputs) = maps[0].shape, weight.shape[:2]
+        strips = count_strips(batch, height, width, inputs, outputs)
         convolved = torch.empty((batch, outputs, height, width), memory_format=torch.channels_last)
-        rows, tiles = _by_column(convolved), _TileRows([_by_column(each) for each in maps])
-        products = weight.new_empty(POSITIONS, tiles.count, outputs)
+        rows, tiles = _by_strip(convolved, strips), _TileRows([_by_strip(each, strips) for each in maps])
+        kernels = _Kernels(weight, kept=len(rows) > OUTPUTS)
+        products = weight.new_empty(INPUTS, INPUTS, tiles.count, outputs)
         half_way, columns = weight.new_empty(OUTPUTS, INPUTS, tiles.count * outputs), _empty_like_rows(rows)
         back, no_bias = POSITIONS_TO_OUTPUTS.expand(OUTPUTS, -1, -1), weight.new_zeros(())
         for top in range(0, len(rows), OUTPUTS):
             positions = tiles.read(top)
-            for part, kernel in zip(PARTS, kernels, strict=True):
-                torch.bmm(positions[part], kernel.transpose(1, 2), out=products[part])
+            for line in range(INPUTS):
+                torch.bmm(positions[line], kernels.line(line).transpose(1, 2), out=products[line])
             torch.mm(POSITIONS_TO_OUTPUTS, products.view(INPUTS, -1), out=half_way.view(OUTPUTS, -1))
             torch.bmm(back, half_way, out=columns.view(OUTPUTS, OUTPUTS, -1))
             torch.add(columns, no_bias if bias is None else bias, out=rows[top : top + OUTPUTS])
@@ -130,79 +129,143 @@ class _MinimalFiltering(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        kernels, maps = ctx.saved_tensors[: len(PARTS)], ctx.saved_tensors[len(PARTS) :]
+        weight, *maps = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        outputs = gradient.shape[1]
-        rows, tiles = _by_column(gradient), _TileRows([_by_column(each) for each in maps])
+        (batch, outputs, height, width), inputs = gradient.shape, weight.shape[1]
+        strips = count_strips(batch, height, width, inputs, outputs)
+        rows, tiles = _by_strip(gradient, strips), _TileRows([_by_strip(each, strips) for each in maps])
+        kernels = _Kernels(weight, kept=len(rows) > OUTPUTS)
+        kernel_sum = _KernelSum(weight)
         columns, half_way = _empty_like_rows(rows), gradient.new_empty(OUTPUTS, INPUTS, tiles.count * outputs)
-        positions = gradient.new_empty(POSITIONS, tiles.count, outputs)
+        positions = gradient.new_empty(INPUTS, INPUTS, tiles.count, outputs)
         there = POSITIONS_TO_OUTPUTS.T.expand(OUTPUTS, -1, -1)
-        to_kernels = [torch.zeros_like(kernel) for kernel in kernels]
         to_bias = gradient.new_zeros(outputs) if ctx.has_bias else None
         to_maps = [torch.empty_like(each) for each in maps] if any(ctx.needs_input_grad[2:]) else []
-        tile_sum = _TileSum([_by_column(each) for each in to_maps]) if to_maps else None
+        tile_sum = _TileSum([_by_strip(each, strips) for each in to_maps]) if to_maps else None
         for top in range(0, len(rows), OUTPUTS):
             columns.copy_(rows[top : top + OUTPUTS])
             torch.bmm(there, columns.view(OUTPUTS, OUTPUTS, -1), out=half_way)
             torch.mm(POSITIONS_TO_OUTPUTS.T, half_way.view(OUTPUTS, -1), out=positions.view(INPUTS, -1))
             tiles_there = tiles.read(top)
-            for part, to_kernel in zip(PARTS, to_kernels, strict=True):
-                to_kernel.baddbmm_(positions[part].transpose(1, 2), tiles_there[part])
+            for line in range(INPUTS):
+                kernel_sum.add(line, positions[line], tiles_there[line])
+                if tile_sum is not None:
+                    torch.bmm(positions[line], kernels.line(line), out=tile_sum.positions[line])
+            if tile_sum is not None:
+                tile_sum.add(top)
             if to_bias is not None:
                 to_bias += positions[SUM].sum(dim=0)
-            if tile_sum is not None:
-                for part, kernel in zip(PARTS, kernels, strict=True):
-                    torch.bmm(positions[part], kernel, out=tile_sum.positions[part])
-                tile_sum.add(top)
         unwanted: list[Tensor | None] = [None] * len(maps)
-        return positions_to_kernels(to_kernels), to_bias, *(to_maps or unwanted)
+        return kernel_sum.gradient(), to_bias, *(to_maps or unwanted)
 
 
-def _by_column(maps: Tensor) -> Tensor:
-    """View channels-last (B, C, H, W) as (H, column of a tile, B, W / 4, C)."""
+def count_strips(batch: int, height: int, width: int, inputs: int, outputs: int) -> int:
+    """Give how many strips of the maps go side by side, each a whole number of rows of tiles high.
+
+    More of them make fewer and larger products, as long as a row of tiles of all strips stays in the cache, or is small
+    beside the kernels: those are then read once.
+    """
+    down, across = height // OUTPUTS, width // OUTPUTS
+    row = 4 * INPUTS**2 * batch * across * max(inputs, outputs)
+    most = max(ROW_BYTES, 4 * INPUTS**2 * inputs * outputs) // row
+    return max(each for each in range(1, down + 1) if down % each == 0 and (each == 1 or each <= most))
+
+
+def _by_strip(maps: Tensor, strips: int) -> Tensor:
+    """View channels-last (B, C, H, W) as (row of a strip, column of a tile, strip, B, W / 4, C)."""
     batch, channels, height, width = maps.shape
-    by_tile = maps.permute(2, 3, 0, 1).view(height, width // OUTPUTS, OUTPUTS, batch, channels)
-    return by_tile.permute(0, 2, 3, 1, 4)
+    by_row = maps.permute(2, 3, 0, 1).view(strips, height // strips, width // OUTPUTS, OUTPUTS, batch, channels)
+    return by_row.permute(1, 3, 0, 4, 2, 5)
 
 
 def _empty_like_rows(rows: Tensor) -> Tensor:
     return rows.new_empty(OUTPUTS, *rows.shape[1:])
 
 
+class _Kernels:
+    """The positions of (K, C, 3, 3) kernels, one line of six after the other; `kept` where each is asked for again."""
+
+    def __init__(self, weight: Tensor, *, kept: bool) -> None:
+        self._shape = INPUTS, *weight.shape[:2]
+        self._taps = weight.permute(2, 3, 0, 1).reshape(3, -1)
+        self._half_way = weight.new_empty(1, self._taps.shape[1])
+        self._line = weight.new_empty(self._shape)
+        self._kept = [self._make(line, torch.empty_like(self._line)) for line in range(INPUTS)] if kept else None
+
+    def line(self, line: int) -> Tensor:
+        """Give (6, K, C), good until the next is asked for."""
+        return self._make(line, self._line) if self._kept is None else self._kept[line]
+
+    def _make(self, line: int, into: Tensor) -> Tensor:
+        torch.mm(KERNEL_TO_POSITIONS[line : line + 1], self._taps, out=self._half_way)
+        torch.mm(KERNEL_TO_POSITIONS, self._half_way.view(3, -1), out=into.view(INPUTS, -1))
+        return into
+
+
+class _KernelSum:
+    """The transpose of `_Kernels`: the gradient of kernels from that of their positions, added up over tiles."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self._weight = weight
+        self._line = weight.new_empty(INPUTS, *weight.shape[:2])
+        self._half_way = weight.new_zeros(INPUTS, 3, weight.shape[0] * weight.shape[1])
+
+    def add(self, line: int, outputs: Tensor, inputs: Tensor) -> None:
+        """Add what the tiles' (6, tiles, K) and (6, tiles, C) positions of one line give."""
+        torch.bmm(outputs.transpose(1, 2), inputs, out=self._line)
+        self._half_way[line].addmm_(KERNEL_TO_POSITIONS.T, self._line.view(INPUTS, -1))
+
+    def gradient(self) -> Tensor:
+        """Give (K, C, 3, 3), channels-last."""
+        taps = torch.mm(KERNEL_TO_POSITIONS.T, self._half_way.view(INPUTS, -1))
+        return taps.view(3, 3, *self._weight.shape[:2]).permute(2, 3, 0, 1)
+
+
 class _TileRows:
-    """The tiles of maps (see `_by_column`), brought into their positions one row of tiles after the other."""
+    """The tiles of maps (see `_by_strip`), brought into their positions one row of tiles after the other."""
 
     def __init__(self, maps: list[Tensor]) -> None:
-        self._maps, (self._height, _, *between, _) = maps, maps[0].shape
+        self._maps, (_, _, *between, _) = maps, maps[0].shape
         self._widths = [each.shape[-1] for each in maps]
         channels = sum(self._widths)
         self.count = math.prod(between)
-        # What stays zero is what lies around the maps: the outer tiles' first and last column, the first row.
+        # The first and last column of the outer tiles stay the zeros around the maps.
         self._columns = maps[0].new_zeros(OUTPUTS, INPUTS, *between, channels)
-        self._window = maps[0].new_zeros(INPUTS, INPUTS, self.count * channels)
-        self._positions = maps[0].new_empty(POSITIONS, self.count, channels)
-        self._take(0, 1, into=1)
+        self._window = maps[0].new_empty(INPUTS, INPUTS, self.count * channels)
+        self._positions = maps[0].new_empty(INPUTS, INPUTS, self.count, channels)
+        self._take_from_strip([each[-1:] for each in maps], slice(None, -1), slice(1, None), into=0)
+        self._take([each[:1] for each in maps], into=1)
 
     def read(self, top: int) -> Tensor:
-        """Give (36, tiles, C), the positions of the tiles whose first output row is `top`; rows come in order."""
+        """Give (6, 6, tiles, C), the positions of the tiles whose first output row is `top`; rows come in order."""
         if top:
             self._window[:2] = self._window[OUTPUTS:]
-        last = min(top + OUTPUTS + 1, self._height)
-        self._take(top + 1, last, into=2)
-        if last == self._height:
-            self._window[-1] = 0
+        rows = [each[top + 1 : top + OUTPUTS + 1] for each in self._maps]
+        self._take(rows, into=2)
+        if len(rows[0]) < OUTPUTS:
+            self._take_from_strip([each[:1] for each in self._maps], slice(1, None), slice(None, -1), into=5)
         torch.mm(TILE_TO_POSITIONS, self._window.view(INPUTS, -1), out=self._positions.view(INPUTS, -1))
         return self._positions
 
-    def _take(self, first: int, last: int, into: int) -> None:
-        count = last - first
+    def _take(self, rows: list[Tensor], into: int) -> None:
+        count = len(rows[0])
         columns = self._columns[:count]
-        for each, taken in zip(self._maps, torch.split(columns, self._widths, dim=-1), strict=True):
-            taken[:, 1:5] = each[first:last]
-        columns[:, 0, :, 1:] = columns[:, 4, :, :-1]
-        columns[:, 5, :, :-1] = columns[:, 1, :, 1:]
+        for given, taken in zip(rows, torch.split(columns, self._widths, dim=-1), strict=True):
+            taken[:, 1:5] = given
+        columns[:, 0, ..., 1:, :] = columns[:, 4, ..., :-1, :]
+        columns[:, 5, ..., :-1, :] = columns[:, 1, ..., 1:, :]
         there = TILE_TO_POSITIONS.expand(count, -1, -1)
         torch.bmm(there, columns.view(count, INPUTS, -1), out=self._window[into : into + count])
+
+    def _take_from_strip(self, row: list[Tensor], of: slice, to: slice, into: int) -> None:
+        """Take the row that each strip sees of the one above or below it; the outermost sees zeros."""
+        if row[0].shape[2] == 1:
+            self._window[into] = 0
+            return
+        seen = [torch.zeros_like(each) for each in row]
+        for mine, theirs in zip(seen, row, strict=True):
+            mine[:, :, to] = theirs[:, :, of]
+        self._take(seen, into)
 
 
 class _TileSum:
@@ -212,9 +275,10 @@ class _TileSum:
         self._gradients, (self._height, _, *between, _) = gradients, gradients[0].shape
         self._widths = [each.shape[-1] for each in gradients]
         channels, count = sum(self._widths), math.prod(between)
-        self.positions = gradients[0].new_empty(POSITIONS, count, channels)  # to be filled before each `add`
+        self.positions = gradients[0].new_empty(INPUTS, INPUTS, count, channels)  # to be filled before each `add`
         self._window = gradients[0].new_zeros(INPUTS, INPUTS, count * channels)
         self._columns = gradients[0].new_empty(OUTPUTS, INPUTS, *between, channels)
+        self._above: Tensor | None = None  # what strips give to the last row of those above them
 
     def add(self, top: int) -> None:
         """Add what `positions` holds, of the tiles whose first output row is `top`; rows come in order."""
@@ -222,41 +286,28 @@ class _TileSum:
             self._window[:2] = self._window[OUTPUTS:]
             self._window[2:] = 0
         self._window.view(INPUTS, -1).addmm_(TILE_TO_POSITIONS.T, self.positions.view(INPUTS, -1))
-        # Two rows wait for the tiles below them; the first of all lies outside the maps, and so does the last.
+        # The last two rows wait for the tiles below them.
         if top:
-            self._give(top - 1, self._window[:OUTPUTS])
+            self._give(top - 1, self._back(self._window[:OUTPUTS]))
         else:
-            self._give(0, self._window[1:OUTPUTS])
-        if top + OUTPUTS == self._height:
-            self._give(self._height - 1, self._window[OUTPUTS:-1])
+            self._above = self._back(self._window[:1]).clone()
+            self._give(0, self._back(self._window[1:OUTPUTS]))
+        if top + OUTPUTS == self._height and self._above is not None:
+            last, below = self._back(self._window[OUTPUTS:])
+            last[:, :-1] += self._above[0, :, 1:]
+            self._give(self._height - 1, last.unsqueeze(0))
+            for gradient, given in zip(self._gradients, torch.split(below, self._widths, dim=-1), strict=True):
+                gradient[0, :, 1:] += given[:, :-1]
 
-    def _give(self, first: int, window: Tensor) -> None:
+    def _back(self, window: Tensor) -> Tensor:
         count = len(window)
         columns = self._columns[:count]
-        back = TILE_TO_POSITIONS.T.expand(count, -1, -1)
-        torch.bmm(back, window, out=columns.view(count, INPUTS, -1))
-        columns[:, 4, :, :-1] += columns[:, 0, :, 1:]
-        columns[:, 1, :, 1:] += columns[:, 5, :, :-1]
-        for each, given in zip(self._gradients, torch.split(columns, self._widths, dim=-1), strict=True):
-            each[first : first + count] = given[:, 1:5]
+        there = TILE_TO_POSITIONS.T.expand(count, -1, -1)
+        torch.bmm(there, window, out=columns.view(count, INPUTS, -1))
+        columns[:, 4, ..., :-1, :] += columns[:, 0, ..., 1:, :]
+        columns[:, 1, ..., 1:, :] += columns[:, 5, ..., :-1, :]
+        return columns[:, 1:5]
 
-
-def kernels_to_positions(weight: Tensor) -> list[Tensor]:
-    """Give (18, K, C) twice, the positions of (K, C, 3, 3) kernels in two parts."""
-    outputs, inputs = weight.shape[:2]
-    half_way = torch.mm(KERNEL_TO_POSITIONS, weight.permute(2, 3, 0, 1).reshape(3, -1)).view(INPUTS, 3, -1)
-    parts = [weight.new_empty(INPUTS // 2, INPUTS, outputs * inputs) for _ in PARTS]
-    for line, position in zip(half_way, (each for part in parts for each in part), strict=True):
-        torch.mm(KERNEL_TO_POSITIONS, line, out=position)
-    return [part.view(-1, outputs, inputs) for part in parts]
-
-
-def positions_to_kernels(parts: list[Tensor]) -> Tensor:
-    """Give (K, C, 3, 3), channels-last: the transpose of `kernels_to_positions`."""
-    outputs, inputs = parts[0].shape[1:]
-    half_way = parts[0].new_empty(INPUTS, 3, outputs * inputs)
-    positions = (each for part in parts for each in part.view(-1, INPUTS, outputs * inputs))
-    for position, line in zip(positions, half_way, strict=True):
-        torch.mm(KERNEL_TO_POSITIONS.T, position, out=line)
-    kernels = torch.mm(KERNEL_TO_POSITIONS.T, half_way.view(INPUTS, -1))
-    return kernels.view(3, 3, outputs, inputs).permute(2, 3, 0, 1)
+    def _give(self, first: int, rows: Tensor) -> None:
+        for gradient, given in zip(self._gradients, torch.split(rows, self._widths, dim=-1), strict=True):
+            gradient[first : first + len(rows)] = given
