@@ -13,10 +13,11 @@ from functools import cache
 import torch
 
 # glibc's numbers of its settings (malloc.h), and what they become.
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 _PREDICTION_BYTES = 2**28  # two planes' maps of 256 x 256, and those of the layer before, many times over
 _TRAINING_BYTES = 2**30  # the maps of a batch of 12 planes of 256 x 256, which wait for the backward pass
-_LARGEST_ON_HEAP = 2**25  # no more is allowed
+_LARGEST_ON_HEAP = 2**25  # glibc allows no more; what is larger it maps anew each time,
+_NO_MAPS, _SOME_MAPS = 0, 2**16  # unless it may map nothing at all; the latter is its own number
 _PAD, _NO_PAD = 2**26, 2**17  # asked for beyond what is needed; the latter is glibc's own
 
 
@@ -30,7 +31,7 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def training_memory(device: torch.device) -> Iterator[None]:
-    """Keep up to 1 GiB while a network is trained on a CPU, then give it back: 4 to 10 % of a step's time."""
+    """Keep up to 1 GiB while a network is trained on a CPU, then give it back: 4 to 15 % of a step's time."""
     library = _glibc() if device.type == "cpu" else None
     if library is None:
         yield
@@ -38,9 +39,11 @@ def training_memory(device: torch.device) -> Iterator[None]:
     keep_freed_memory()
     library.mallopt(_TRIM_THRESHOLD, _TRAINING_BYTES)
     library.mallopt(_TOP_PAD, _PAD)
+    library.mallopt(_MMAP_MAX, _NO_MAPS)
     try:
         yield
     finally:
+        library.mallopt(_MMAP_MAX, _SOME_MAPS)
         library.mallopt(_TOP_PAD, _NO_PAD)
         library.mallopt(_TRIM_THRESHOLD, _PREDICTION_BYTES)
         library.malloc_trim(0)

@@ -141,7 +141,7 @@ def test_it_takes_the_place_of_wide_plain_convolutions_alone() -> None:
         nn.Conv2d(64, 64, 3, padding=1, padding_mode="reflect"),
         nn.Conv2d(64, 64, 3),
         nn.Conv2d(64, 64, 5, padding=1),
-        nn.Conv2d(32, 32, 3, padding=1),
+        nn.Conv2d(16, 32, 3, padding=1),
     ).eval()
     before = dict(network.named_parameters())
     take_winograd(network, "float32", CPU)

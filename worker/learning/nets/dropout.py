@@ -34,15 +34,21 @@ class _KeepDrawn(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor, rate: float) -> Tensor:
         keep = (draw_bits(maps) >= round(rate * LEVELS) - LEVELS // 2).to(maps.dtype)
-        ctx.save_for_backward(keep)
         ctx.scale = 1 / (1 - rate)
-        return (maps * keep).mul_(ctx.scale)  # in two steps: half-wide, a mask with the scale in it would round that
+        if maps.dtype == torch.float32:  # a half-wide mask would round the scale
+            keep, ctx.scale = keep.mul_(ctx.scale), None
+        ctx.save_for_backward(keep)
+        return _scale(maps * keep, ctx.scale)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (keep,) = ctx.saved_tensors
-        return (gradient * keep).mul_(ctx.scale), None
+        return _scale(gradient * keep, ctx.scale), None
+
+
+def _scale(maps: Tensor, by: float | None) -> Tensor:
+    return maps if by is None else maps.mul_(by)
 
 
 def draw_bits(like: Tensor) -> Tensor:

@@ -31,6 +31,8 @@ class ContrastiveEncoder(nn.Module):
         if channels != 3:
             backbone.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
             nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
+        # The maximum of a window, then ReLU: the same as ReLU, then the maximum, and a quarter of the work.
+        backbone.relu, backbone.maxpool = nn.Identity(), nn.Sequential(backbone.maxpool, nn.ReLU(inplace=True))
         self.backbone: nn.Module = backbone
         self.head = nn.Sequential(
             nn.Linear(FEATURES, FEATURES, bias=False), nn.ReLU(), nn.Linear(FEATURES, EMBEDDING, bias=False)
