@@ -201,19 +201,20 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the settings are glibc's")
-def test_a_training_keeps_its_memory_until_it_ends() -> None:
-    code = """
+@pytest.mark.parametrize("large_maps", [False, True])
+def test_a_training_keeps_its_memory_until_it_ends(large_maps: bool) -> None:
+    code = f"""
 import resource, torch
 from pathlib import Path
 from worker.learning.memory import training_memory
 
 def step():
-    maps = [torch.ones(2**20) for _ in range(100)]  # 400 MiB
+    maps = [torch.ones(2**20 * {10 if large_maps else 1}) for _ in range({10 if large_maps else 100})]  # 400 MiB
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
-with training_memory(torch.device("cpu")):
+with training_memory(torch.device("cpu"), large_maps={large_maps}):
     for _ in range(3):
         step()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -75,7 +75,10 @@ def fit_encoder(
         losses, step = list(checkpoints.found.facts["losses"]), int(checkpoints.found.facts["step"])
         # What truly happened at the start; the file of weights may have come or gone meanwhile.
         start = str(checkpoints.found.facts["start"])
-    with training_memory(device), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+    with (
+        training_memory(device, large_maps=True),
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+    ):
         for epoch in range(len(losses), config.epochs):
             batches = draw_epoch(order, config.relations, config.batch_slices, seed, epoch)
             total = torch.zeros((), device=device)

@@ -30,8 +30,11 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
-def training_memory(device: torch.device) -> Iterator[None]:
-    """Keep up to 1 GiB while a network is trained on a CPU, then give it back: 4 to 15 % of a step's time."""
+def training_memory(device: torch.device, *, large_maps: bool) -> Iterator[None]:
+    """Keep up to 1 GiB while a network is trained on a CPU, then give it back: 4 to 15 % of a step's time.
+
+    With `large_maps`, of more than 32 MiB, nothing is mapped meanwhile: each step would clear them page by page.
+    """
     library = _glibc() if device.type == "cpu" else None
     if library is None:
         yield
@@ -39,7 +42,8 @@ def training_memory(device: torch.device) -> Iterator[None]:
     keep_freed_memory()
     library.mallopt(_TRIM_THRESHOLD, _TRAINING_BYTES)
     library.mallopt(_TOP_PAD, _PAD)
-    library.mallopt(_MMAP_MAX, _NO_MAPS)
+    if large_maps:
+        library.mallopt(_MMAP_MAX, _NO_MAPS)
     try:
         yield
     finally:
