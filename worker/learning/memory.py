@@ -30,7 +30,7 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
-def training_memory(device: torch.device, *, large_maps: bool) -> Iterator[None]:
+def training_memory(device: torch.device, *, large_maps: bool = False) -> Iterator[None]:
     """Keep up to 1 GiB while a network is trained on a CPU, then give it back: 4 to 15 % of a step's time.
 
     With `large_maps`, of more than 32 MiB, nothing is mapped meanwhile: each step would clear them page by page.

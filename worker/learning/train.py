@@ -21,7 +21,7 @@ from worker.learning.metrics import dice_of_counts, mean_dice
 from worker.learning.nets.unet import build_network
 from worker.learning.nets.winograd import take_winograd
 from worker.learning.objective import batch_loss, draw_batch, prepare_slices
-from worker.learning.precision import memory_format, uses_bfloat16
+from worker.learning.precision import memory_format
 from worker.learning.predict import predict_in_native, predict_labels
 from worker.learning.resize import resize_labels
 from worker.learning.resume import Checkpoints, Resumable
@@ -100,7 +100,7 @@ def fit_segmentation(
     started = perf_counter()
     layout = memory_format(config.precision, device)
     with (
-        training_memory(device, large_maps=not uses_bfloat16(config.precision, device)),
+        training_memory(device),
         seeded_globals(derive_seed(seed, "segmentation", "network"), device),
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
     ):
