@@ -3,6 +3,7 @@
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 from torchvision.models import resnet18
 
 from worker.learning.errors import WeightsError
@@ -82,3 +83,19 @@ def test_files_that_are_no_resnet_are_refused(published, tmp_path):
         write(path)
         with pytest.raises(WeightsError, match=reason):
             load_imagenet(encoder, path, 1)
+
+
+def test_features_and_gradients_are_those_of_the_plain_resnet(published):
+    encoder, plain = ContrastiveEncoder(3), resnet18(weights=None)
+    encoder.backbone.load_state_dict({name: each for name, each in published.items() if not name.startswith("fc.")})
+    plain.fc = nn.Identity()
+    plain.load_state_dict(encoder.backbone.state_dict())
+    images = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    ours, theirs = encoder.features(images), plain(images)
+    assert torch.equal(ours, theirs)
+    gradients = [
+        torch.autograd.grad(features.square().sum(), list(network.parameters()))
+        for features, network in ((ours, encoder.backbone), (theirs, plain))
+    ]
+    for one, other in zip(*gradients, strict=True):
+        assert torch.equal(one, other)

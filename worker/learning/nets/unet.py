@@ -87,6 +87,7 @@ class Decoder(nn.Module):
         *skips, decoded = maps
         for narrow, block, skip in zip(self.narrow, self.blocks, reversed(skips), strict=True):
             enlarged = self.enlarge(narrow(decoded))
+            # On a CPU a training is faster without joining them, a prediction with (its convolutions also activate).
             apart = enlarged.requires_grad and enlarged.device.type == "cpu"
             decoded = block((skip, enlarged) if apart else self.join(skip, enlarged))
         logits: Tensor = self.head(decoded)
