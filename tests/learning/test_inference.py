@@ -77,13 +77,14 @@ def test_bfloat16_is_no_further_off_than_autocast(network: UNet, monkeypatch: py
 def test_the_network_itself_stays_as_it_was() -> None:
     network = make_network("dmpls").train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
+    trained = [parameter.requires_grad for parameter in network.parameters()]
     ready = ReadyNetwork(network, "auto", CPU)
     assert not ready.network.training
     assert all(layer.training for layer in network.modules())
     after = network.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], value) for name, value in before.items())
-    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert [parameter.requires_grad for parameter in network.parameters()] == trained
 
 
 def test_what_is_ready_is_not_made_ready_again() -> None:

@@ -20,6 +20,28 @@ def test_parameters_are_those_of_the_paper(name: str, expected: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["unet", "dmpls"])
+def test_what_is_not_trained_changes_nothing_in_training(name: str) -> None:
+    with seeded_initialisation(0, "test"):
+        network = build_network(None, SegmentationConfig(network=name, image_size=32)).double().train()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Dropout | torch.nn.Dropout2d):
+            layer.p = 0.0
+    images = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def answer() -> torch.Tensor:
+        return torch.stack(network.both_logits(images)) if isinstance(network, DualBranchUNet) else network(images)
+
+    before = answer()
+    fixed = [parameter for parameter in network.parameters() if not parameter.requires_grad]
+    blocks = 5 + 4 * (2 if name == "dmpls" else 1)
+    assert len(fixed) == 2 * blocks
+    for bias in fixed:
+        assert bias.ndim == 1
+        bias.data.add_(1.0)
+    torch.testing.assert_close(answer(), before, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["unet", "dmpls"])
 @pytest.mark.parametrize(("channels", "classes", "size"), [(1, 2, 32), (3, 7, 48), (1, 255, 32)])
 def test_logits_have_the_size_of_the_image(name: str, channels: int, classes: int, size: int) -> None:
     config = SegmentationConfig(network=name, channels=channels, classes=classes, image_size=size)
@@ -89,7 +111,8 @@ def test_the_gradient_of_a_decoder_is_that_of_the_plain_concatenation(
     images = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
 
     def gradients() -> list[torch.Tensor]:
-        return list(torch.autograd.grad(network(images).square().sum(), list(network.parameters())))
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        return list(torch.autograd.grad(network(images).square().sum(), trained))
 
     apart, plainly = gradients(), PairConvolution.forward
     monkeypatch.setattr(

@@ -35,6 +35,7 @@ Fitted = TypeVar("Fitted")
 @pytest.fixture(autouse=True)
 def _a_cpu_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": "Intel(R) Xeon(R)"})
 
 
 def is_filtered(convolved: Tensor) -> bool:
@@ -170,6 +171,25 @@ def test_elsewhere_networks_stay_as_they_are(
     network = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1))
     take_winograd(network, "auto", device)
     assert type(network[0]) is nn.Conv2d
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "filtered"),
+    [
+        ("AMD EPYC", "AVX512", False),
+        ("AMD EPYC", "AVX2", True),
+        ("Intel(R) Xeon(R)", "AVX512", True),
+        (None, "AVX512", True),
+    ],
+)
+def test_where_matrix_products_have_half_the_width_convolutions_stay(
+    monkeypatch: pytest.MonkeyPatch, name: str | None, capability: str, *, filtered: bool
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {} if name is None else {"cpu_name": name})
+    network = nn.Sequential(nn.Conv2d(128, 128, 3, padding=1))
+    take_winograd(network, "float32", CPU)
+    assert isinstance(network[0], WinogradConvolution) == filtered
 
 
 def test_a_network_trained_so_predicts_as_before() -> None:

@@ -106,9 +106,12 @@ def convolution_block(inputs: int, outputs: int, dropout: float) -> nn.Sequentia
     """Give two 3x3 convolutions with batch norm and leaky ReLU, and elementwise dropout between them."""
     layers: list[nn.Module] = []
     for source in (inputs, outputs):
-        # The bias is cancelled by the batch norm; it stays so that the published parameter count holds.
-        layers += [PairConvolution(source, outputs, kernel_size=3, padding=1), nn.BatchNorm2d(outputs)]
-        layers.append(nn.LeakyReLU(0.01, inplace=True))
+        convolution = PairConvolution(source, outputs, kernel_size=3, padding=1)
+        # The batch norm cancels the bias, whose gradient would be the sum of a map to no end; it stays so that the
+        # published parameter count holds.
+        if convolution.bias is not None:
+            convolution.bias.requires_grad = False
+        layers += [convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.01, inplace=True)]
     if dropout > 0:
         layers.insert(3, ElementDropout(dropout))
     return nn.Sequential(*layers)
