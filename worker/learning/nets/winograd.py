@@ -42,7 +42,7 @@ POSITIONS_TO_OUTPUTS = torch.tensor(
     [[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
 )
 SUM = (1, 1)  # the position whose coefficients are all 1: there a tile of gradients is its sum
-ROW_BYTES = 2**22  # of the positions of one row of tiles
+ROW_BYTES = 2**21  # of the positions of one row of tiles
 # Where it pays (docs/speed.md): it saves in proportion to inputs x outputs and costs in proportion to inputs + outputs.
 LEAST_CHANNELS = {"AVX512": 60.0, "AVX2": 16.0}  # least inputs * outputs / (inputs + outputs); elsewhere not measured
 LEAST_PIXELS = 512  # of all maps of a batch; below, the kernels' own way costs more than is saved
