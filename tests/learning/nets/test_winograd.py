@@ -63,6 +63,7 @@ def test_the_matrices_filter_exactly() -> None:
     bias=st.booleans(),
     layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
     needs=st.booleans(),
+    forward=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_outputs_and_gradients_are_those_of_the_plain_convolution(
@@ -73,6 +74,7 @@ def test_outputs_and_gradients_are_those_of_the_plain_convolution(
     bias: bool,
     layout: torch.memory_format,
     needs: bool,
+    forward: bool,
     seed: int,
 ) -> None:
     draws = torch.Generator().manual_seed(seed)
@@ -84,9 +86,11 @@ def test_outputs_and_gradients_are_those_of_the_plain_convolution(
         each.requires_grad_(needs)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(winograd, "LEAST_PIXELS", 1)
+        patch.setattr(winograd, "LEAST_FORWARD", 0.0 if forward else 100.0)
         found = layer(maps[0] if len(maps) == 1 else tuple(maps))
     assert is_filtered(found)
-    assert found.is_contiguous(memory_format=torch.channels_last)
+    if forward:
+        assert found.is_contiguous(memory_format=torch.channels_last)
     wanted = [*(maps if needs else []), *layer.parameters()]
     ours = torch.autograd.grad(found, wanted, upstream)
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from worker.learning.nets.pair import Maps, PairConvolution
 from worker.learning.precision import uses_bfloat16
@@ -45,6 +46,7 @@ SUM = (1, 1)  # the position whose coefficients are all 1: there a tile of gradi
 ROW_BYTES = 2**21  # of the positions of one row of tiles
 # Where it pays (docs/speed.md): it saves in proportion to inputs x outputs and costs in proportion to inputs + outputs.
 LEAST_CHANNELS = {"AVX512": 60.0, "AVX2": 16.0}  # least inputs * outputs / (inputs + outputs); elsewhere not measured
+LEAST_FORWARD = 30.0  # below, the backward pass alone is the faster: one transform serves both gradients
 LEAST_PIXELS = 512  # of all maps of a batch; below, the kernels' own way costs more than is saved
 MOST_THREADS = 4  # measured on two; the pieces are too small to be shared out among many
 
@@ -74,7 +76,7 @@ def take_winograd(network: nn.Module, precision: str, device: torch.device) -> N
             # By type: another subclass convolves in a way of its own.
             if type(layer) is not nn.Conv2d and type(layer) is not PairConvolution:
                 continue
-            if _is_plain(layer) and _channels(layer) >= least:
+            if _is_plain(layer) and _count_channels(layer.in_channels, layer.out_channels) >= least:
                 quick = WinogradConvolution(layer.in_channels, layer.out_channels, 3, padding=1, device="meta")
                 quick.weight, quick.bias = layer.weight, layer.bias
                 setattr(parent, name, quick.train(layer.training))
@@ -93,8 +95,8 @@ def _is_plain(layer: nn.Conv2d) -> bool:
     return sizes == ((3, 3), (1, 1), (1, 1), (1, 1)) and layer.groups == 1 and layer.padding_mode == "zeros"
 
 
-def _channels(layer: nn.Conv2d) -> float:
-    return layer.in_channels * layer.out_channels / (layer.in_channels + layer.out_channels)
+def _count_channels(inputs: int, outputs: int) -> float:
+    return inputs * outputs / (inputs + outputs)
 
 
 def _fits(maps: Tensor) -> bool:
@@ -109,6 +111,14 @@ def _fits(maps: Tensor) -> bool:
     )
 
 
+def _convolve_plainly(maps: list[Tensor], weight: Tensor, bias: Tensor | None) -> Tensor:
+    first, *others = torch.split(weight, [each.shape[1] for each in maps], dim=1)
+    convolved = functional.conv2d(maps[0], first, bias, padding=1)
+    for each, part in zip(maps[1:], others, strict=True):
+        convolved += functional.conv2d(each, part, padding=1)
+    return convolved
+
+
 class _MinimalFiltering(torch.autograd.Function):
     """Convolution of (B, C, H, W), or of several that stand channel behind channel, with (K, C, 3, 3), zeros around."""
 
@@ -116,6 +126,8 @@ class _MinimalFiltering(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, bias: Tensor | None, *given: Tensor) -> Tensor:
         maps = [each.contiguous(memory_format=torch.channels_last) for each in given]
         ctx.save_for_backward(weight, *maps)
+        if _count_channels(*weight.shape[:2]) < LEAST_FORWARD:
+            return _convolve_plainly(maps, weight, bias)
         (batch, _, height, width), (outputs, inputs) = maps[0].shape, weight.shape[:2]
         strips = count_strips(batch, height, width, inputs, outputs)
         convolved = torch.empty((batch, outputs, height, width), memory_format=torch.channels_last)
