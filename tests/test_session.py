@@ -54,6 +54,8 @@ def test_a_reading_session_refuses_to_write(database: Database) -> None:
         session.rollback()
         with pytest.raises(RuntimeError, match="reading session"):
             session.execute(delete(Project))
+        with pytest.raises(RuntimeError, match="to lock rows"):
+            session.scalars(select(Project).with_for_update())
     with database.reading() as session:
         assert session.scalars(select(Project.id)).all() == []
 

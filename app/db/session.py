@@ -141,6 +141,9 @@ def _refuse_flush(_session: Session, _context: object, _instances: object) -> No
 def _refuse_writing(state: ORMExecuteState) -> None:
     if state.is_insert or state.is_update or state.is_delete:
         raise RuntimeError("a reading session was to write")
+    # SQLAlchemy has no public word for it; a lock would be given up at once, without a word.
+    if getattr(state.statement, "_for_update_arg", None) is not None:
+        raise RuntimeError("a reading session was to lock rows")
 
 
 @event.listens_for(_Session, "do_orm_execute")
