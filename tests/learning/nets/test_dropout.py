@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from worker.learning.nets.dropout import ElementDropout
+from worker.learning.nets.dropout import ElementDropout, draw_bits
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -43,6 +43,26 @@ def test_equal_seeds_drop_the_same_and_evaluation_drops_nothing() -> None:
     assert torch.equal(*outcomes)
     assert not torch.equal(outcomes[0], layer(maps))
     assert torch.equal(layer.eval()(maps), maps)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rate", [2**-16, 0.05, 0.3, 0.5, 1 - 2**-16])
+def test_it_keeps_the_draws_from_the_rate_on(rate: float, dtype: torch.dtype) -> None:
+    maps = torch.ones(2, 3, 64, 64, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    torch.manual_seed(7)
+    dropped = ElementDropout(rate)(maps)
+    torch.manual_seed(7)
+    expected = draw_bits(maps).int() + 2**15 >= rate * 2**16
+    assert torch.equal(dropped != 0, expected)
+
+
+@pytest.mark.parametrize("rate", [2**-18, 1.0])
+def test_rates_beyond_the_steps_are_left_to_torch(rate: float) -> None:
+    layer, maps = ElementDropout(rate), torch.rand(1, 2, 8, 8)
+    torch.manual_seed(0)
+    dropped = layer(maps)
+    torch.manual_seed(0)
+    assert torch.equal(dropped, torch.nn.functional.dropout(maps, rate))
 
 
 def test_without_a_rate_nothing_changes() -> None:
