@@ -1,10 +1,10 @@
-"""Recipes of training against each other: paired seeds, the same picks, the same validation data, the same steps.
+"""Recipes of training against each other: paired seeds, the same picks, validation data and number of validations.
 
 Everything a run does is the service's own: pixels are normalised and resized as `worker.dataset` does it, slices are
 drawn by the strategy `random` from the generator that `propose` would hand it, members are trained by
 `worker.learning.train.fit_segmentation` with the seeds of `train_segmentation`, and scored as `evaluate` scores. Only
 the database in between is left out. A run is one line of JSON in `--out`, keyed by its settings; a run whose line is
-there is not repeated, so a stopped study goes on.
+there is not repeated, so a stopped study goes on. Each line has the commit and the machine that made it.
 
     python -m benchmarks.recipe_study run --data acdc --root $NEXTSLICE_DATA/acdc --judge validation --out study.jsonl
     python -m benchmarks.recipe_study table study.jsonl
@@ -15,6 +15,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import platform
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +36,7 @@ from worker.learning.configs import SegmentationConfig
 from worker.learning.intensity import normalise_volume
 from worker.learning.metrics import mean_dice, score_volume
 from worker.learning.nets.unet import build_network
+from worker.learning.precision import uses_bfloat16
 from worker.learning.predict import predict_volume
 from worker.learning.query.pool import QueryPool
 from worker.learning.query.random import pick_at_random
@@ -44,6 +47,7 @@ from worker.learning.train import fit_segmentation
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 CPU = torch.device("cpu")
+VALIDATIONS = 4  # of every run, whatever its steps: the best of them is kept
 OUR_FIELDS = ("recipe", "network", "iterations_per_fraction", "iterations_min", "iterations_max")
 STUDENT_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}  # 97.5 %
 
@@ -88,7 +92,8 @@ def run(
         for name in recipes.split(",")
     }
     done = {_key(line) for line in _lines(out)}
-    prepared: Prepared | None = None
+    made_by = {"commit": read_commit(), "machine": describe_machine()}
+    at_size: dict[tuple[int, str], Prepared] = {}
     for seed in (int(each) for each in seeds.split(",")):
         for number, percent in enumerate(percents):
             for recipe, protocol in protocols.items():
@@ -105,12 +110,38 @@ def run(
                 }
                 if percent not in wanted or json.dumps(settings, sort_keys=True) in done:
                     continue
-                prepared = prepared or prepare(list_dataset(data, root), protocol, supervision, judge)
+                size = protocol.image_size, protocol.resize
+                if size not in at_size:
+                    at_size[size] = prepare(list_dataset(data, root), protocol, supervision, judge)
+                prepared = at_size[size]
                 picked = pick_slices(prepared, percents[: number + 1], seed)
-                line = settings | train_and_score(prepared, picked, protocol, supervision, seed, number + 1, percent)
+                run = train_and_score(prepared, picked, protocol, supervision, seed, number + 1, percent)
+                line = settings | made_by | run
                 with out.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
                 typer.echo(f"{recipe} {fields} seed {seed} {percent:g} %: Dice {line['dice']:.3f}, {line['cpu_s']} s")
+
+
+def read_commit() -> str:
+    """The commit that the code is of; raises SystemExit where a file differs from it."""
+    here = Path(__file__).parent
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=no"], cwd=here, capture_output=True, text=True, check=True
+    ).stdout
+    if changed:
+        raise SystemExit("The study wants code that is committed, so that each line says what made it.")
+    named = subprocess.run(
+        ["git", "rev-parse", "--short=10", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+    )
+    return named.stdout.strip()
+
+
+def describe_machine() -> str:
+    """What of the machine decides how sums are rounded."""
+    half = "on" if uses_bfloat16("auto", CPU) else "off"
+    return (
+        f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, bfloat16 {half}, torch {torch.__version__}"
+    )
 
 
 def prepare(
@@ -169,6 +200,7 @@ def train_and_score(
 ) -> dict[str, Any]:
     """One member trained on the picks: its Dice on the judged volumes, and what it cost."""
     config = member_config(prepared, protocol, supervision, percent)
+    config = dataclasses.replace(config, validate_every=max(1, config.iterations // VALIDATIONS))
     training = LabelledSlices(prepared.images[picked], prepared.labels[picked])
     member_seed = derive_seed(seed, "round", round_number, "member", 0)
     started = time.process_time()
@@ -220,12 +252,17 @@ def score_member(network: torch.nn.Module, prepared: Prepared, config: Segmentat
 
 
 @cli.command()
-def table(out: Annotated[Path, typer.Argument(help="The JSON lines.")]) -> None:
-    """Print the mean Dice of each recipe and variant, and each one's paired difference to the plain `paper` recipe."""
+def table(
+    out: Annotated[Path, typer.Argument(help="The JSON lines.")],
+    base: Annotated[str, typer.Option(help="JSON: the variant of `paper` that the others are held against.")] = "{}",
+) -> None:
+    """Print the mean Dice of each recipe and variant, and each one's paired difference to a `paper` recipe."""
     cells: dict[tuple[str, ...], dict[tuple[int, float], dict[str, Any]]] = {}
     for line in _lines(out):
-        variant = json.dumps(line["override"]) if line["override"] else ""
-        arm = (*(str(line[name]) for name in ("data", "judge", "supervision", "preset", "recipe")), variant)
+        arm = (
+            *(str(line[name]) for name in ("data", "judge", "supervision", "preset", "recipe")),
+            _variant(line["override"]),
+        )
         cells.setdefault(arm, {})[line["seed"], line["percent"]] = line
     for arm, by_run in sorted(cells.items()):
         typer.echo(" ".join(arm))
@@ -233,15 +270,23 @@ def table(out: Annotated[Path, typer.Argument(help="The JSON lines.")]) -> None:
             rows = [line for (_, each), line in by_run.items() if each == percent]
             known = [line["dice"] for line in rows]
             hd95 = [line["hd95"] for line in rows if line["hd95"] is not None]
-            cpu = fmean(line["cpu_s"] for line in rows)
+            cpu, validation = (fmean(line[name] for line in rows) for name in ("cpu_s", "validation_s"))
             spread = f" ± {stdev(known):.3f} SD" if len(known) > 1 else ""
             typer.echo(
                 f"  {percent:g} %: Dice {fmean(known):.3f}{spread} over {len(known)} seeds,"
-                f" HD95 {fmean(hd95):.1f}, {cpu:.0f} CPU s"
+                f" HD95 {fmean(hd95):.1f}, {cpu:.0f} CPU s, of which validation {validation:.0f} s"
             )
-        base = cells.get((*arm[:4], "paper", ""), {})
-        if by_run is not base:
-            typer.echo("  " + describe_difference(paired_differences(by_run, base)))
+        made_by = {
+            f"{line.get('commit', 'a commit that was not kept')}, {line.get('machine', '')}" for line in by_run.values()
+        }
+        typer.echo(f"  made by {'; '.join(sorted(made_by)).rstrip(', ')}")
+        compared = cells.get((*arm[:4], "paper", _variant(json.loads(base))), {})
+        if by_run is not compared:
+            typer.echo("  " + describe_difference(paired_differences(by_run, compared)))
+
+
+def _variant(override: dict[str, Any]) -> str:
+    return json.dumps(override, sort_keys=True) if override else ""
 
 
 def paired_differences(

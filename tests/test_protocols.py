@@ -8,33 +8,35 @@ from app.errors import ProtocolRefused
 from app.names import STRATEGIES
 from app.protocols import PRESETS, RECIPES, WEIGHTS, SegmentationProtocol, load_protocol, resolve_protocol
 
+OF_TINY = {"optimizer", "learning_rate", "iterations_per_fraction", "iterations_min", "iterations_max"}
 
-@pytest.mark.parametrize(("preset", "recipe"), [("paper", "paper"), ("tiny", "paper"), ("cpu", "modern")])
-def test_a_preset_trains_by_one_recipe_as_a_whole(preset: str, recipe: str) -> None:
+
+@pytest.mark.parametrize(
+    ("preset", "recipe", "own"), [("paper", "paper", set()), ("tiny", "paper", OF_TINY), ("cpu", "modern", set())]
+)
+def test_a_preset_trains_by_one_recipe_as_a_whole(preset: str, recipe: str, own: set[str]) -> None:
     stored = dataclasses.asdict(PRESETS[preset].segmentation)
     assert stored["recipe"] == recipe
-    assert {name: stored[name] for name in RECIPES[recipe]} == RECIPES[recipe]
+    assert {name for name in RECIPES[recipe] if stored[name] != RECIPES[recipe][name]} == own
 
 
-def test_a_recipe_sets_its_fields_and_none_of_the_budget() -> None:
-    paper = resolve_protocol("cpu", {"segmentation": {"recipe": "paper"}}).segmentation
-    modern = resolve_protocol("cpu", {"segmentation": {"recipe": "modern"}}).segmentation
-    changed = {
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_the_paper_recipe_is_as_published_but_for_what_the_preset_sizes(preset: str) -> None:
+    ours = resolve_protocol(preset, {"segmentation": {"recipe": "paper"}}).segmentation
+    published = SegmentationProtocol()
+    assert {
         field.name
         for field in dataclasses.fields(SegmentationProtocol)
-        if getattr(paper, field.name) != getattr(modern, field.name)
-    }
-    assert changed == {"recipe", "pseudo_weight", "shut_out_background", "augmentation", "ema_decay"}
-    equal = {
-        "iterations_min",
-        "iterations_max",
-        "iterations_per_fraction",
-        "batch_size",
-        "validate_every",
-        "image_size",
-    }
-    assert not changed & equal, "steps, batch and validations are the same in both"
-    assert RECIPES["paper"].keys() == RECIPES["modern"].keys()
+        if getattr(ours, field.name) != getattr(published, field.name)
+    } <= {"image_size", "validate_every"}
+    assert [ours.iterations_for(each / 100) for each in (2, 3, 4, 5, 40)] == [1200, 1800, 2400, 3000, 24000]
+
+
+def test_the_modern_recipe_takes_the_steps_of_its_preset() -> None:
+    modern = resolve_protocol("paper", {"segmentation": {"recipe": "modern"}}).segmentation
+    assert modern.iterations_for(0.02) == 1200
+    assert resolve_protocol("cpu").segmentation.iterations_for(0.02) == 800
+    assert modern.augmentation == "strong"
 
 
 def test_a_field_that_is_named_wins_over_its_recipe_and_all_is_kept() -> None:
@@ -45,10 +47,11 @@ def test_a_field_that_is_named_wins_over_its_recipe_and_all_is_kept() -> None:
 
 
 def test_a_project_of_before_recipes_is_still_read() -> None:
-    stored = resolve_protocol("cpu", {"segmentation": {"recipe": "paper"}}).as_json()
-    for name in {"recipe", "network", "start", *RECIPES["paper"]} - {"pseudo_weight"}:  # that one is older
+    newer = {"recipe", "network", "start", "pseudo_labels", "pseudo_ramp", "shut_out_background", "augmentation"}
+    stored = resolve_protocol("tiny").as_json()
+    for name in newer | {"ema_decay"}:
         del stored["segmentation"][name]
-    assert load_protocol(stored) == resolve_protocol("cpu", {"segmentation": {"recipe": "paper"}})
+    assert load_protocol(stored) == resolve_protocol("tiny")
 
 
 @pytest.mark.parametrize(
