@@ -104,8 +104,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "ema_decay": 0.98,
     },
 }
-"""What a recipe of segmentation training sets. Size, batch and validations are the preset's in both; so are the steps of
-`modern`, while those of `paper` are as published, in proportion to the budget."""
+"""What a recipe of segmentation training sets. Size, batch and validations are the preset's in both; so are the steps
+of `modern`, while those of `paper` are as published, in proportion to the budget."""
 
 
 @dataclass(frozen=True)

@@ -73,10 +73,29 @@ def loop_dmsps_loss(
     return supervised / 2 + pseudo_weight * total / labels.size / 2
 
 
-def loop_mixed_supervision_loss(
-    main: np.ndarray, auxiliary: np.ndarray, labels: np.ndarray, dense: Sequence[bool], share: float, weight: float
+def loop_scribble_loss(
+    main: np.ndarray, auxiliary: np.ndarray, labels: np.ndarray, share: float, weight: float, pseudo_labels: str
 ) -> float:
-    """The slices of each kind sorted out and given to the loss of their kind, with the hard pseudo labels of DMPLS."""
+    """The loss of strokes and pseudo labels, and of the pixels that are 254 one of their own: they are background."""
+    strokes, beyond = labels.copy(), np.full_like(labels, 255)
+    for place in np.ndindex(labels.shape):
+        if labels[place] == 254:
+            strokes[place], beyond[place] = 255, 0
+    loss = loop_dmpls_loss if pseudo_labels == "hard" else loop_dmsps_loss
+    outside = loop_partial_cross_entropy(main, beyond) + loop_partial_cross_entropy(auxiliary, beyond)
+    return loss(main, auxiliary, strokes, share, weight) + outside / 2
+
+
+def loop_mixed_supervision_loss(
+    main: np.ndarray,
+    auxiliary: np.ndarray,
+    labels: np.ndarray,
+    dense: Sequence[bool],
+    share: float,
+    weight: float,
+    pseudo_labels: str = "hard",
+) -> float:
+    """The slices of each kind sorted out and given to the loss of their kind."""
     masked = [b for b, is_dense in enumerate(dense) if is_dense]
     scribbled = [b for b, is_dense in enumerate(dense) if not is_dense]
     total = 0.0
@@ -86,7 +105,8 @@ def loop_mixed_supervision_loss(
             dice = loop_batch_dice_loss(loop_softmax(logits), labels[masked])
             total += len(masked) / len(dense) * (entropy + dice) / 4
     if scribbled:
-        of_scribbles = loop_dmpls_loss(main[scribbled], auxiliary[scribbled], labels[scribbled], share, weight)
+        own = main[scribbled], auxiliary[scribbled], labels[scribbled]
+        of_scribbles = loop_scribble_loss(*own, share, weight, pseudo_labels)
         total += len(scribbled) / len(dense) * of_scribbles
     return total
 
@@ -125,6 +145,27 @@ def loop_counts(prediction: np.ndarray, reference: np.ndarray, value: int) -> li
             omissions += bool(true and not said)
         rows.append((hits, alarms, omissions))
     return rows
+
+
+def loop_confusion(predicted: np.ndarray, reference: np.ndarray, classes: int) -> list[list[int]]:
+    """Voxels of each reference class (row) by predicted class (column); unlabelled ones are in none."""
+    counts = [[0] * classes for _ in range(classes)]
+    for truth, guess in zip(reference.flat, predicted.flat, strict=True):
+        if truth != 255:
+            counts[truth][guess] += 1
+    return counts
+
+
+def loop_batches(orders: Sequence[Sequence[int]], size: int) -> list[list[int]]:
+    """The slices of epoch after epoch, each in its own order; a batch ends when it is full or its epoch is over."""
+    batches: list[list[int]] = []
+    for order in orders:
+        batches.append([])
+        for index in order:
+            if len(batches[-1]) == size:
+                batches.append([])
+            batches[-1].append(index)
+    return batches
 
 
 def loop_surface(mask: np.ndarray, *, in_plane: bool) -> list[tuple[int, int, int]]:

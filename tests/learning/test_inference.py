@@ -7,8 +7,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, strategies as st
 from torch import Tensor, nn
 
+from tests import oracles
 from worker.learning.configs import NETWORKS, SegmentationConfig
 from worker.learning.inference import ActivatedConvolution, ReadyNetwork, make_ready, quicken_layers
 from worker.learning.nets.unet import JoinMaps, UNet, build_network
@@ -111,16 +113,13 @@ def test_dropout_passes_equal_those_of_the_network_itself() -> None:
     assert found == pytest.approx(expected.numpy(), abs=2e-5)
 
 
-def test_counts_are_those_of_a_loop() -> None:
-    draws = np.random.default_rng(0)
-    predicted = draws.integers(0, 3, (2, 5, 7)).astype(np.uint8)
-    reference = draws.choice(np.array([0, 1, 2, 255], dtype=np.uint8), (2, 5, 7))
-    expected = np.zeros((3, 3), dtype=int)
-    for truth, guess in zip(reference.flat, predicted.flat, strict=True):
-        if truth != 255:
-            expected[truth, guess] += 1
-    counts = confusion_counts(torch.from_numpy(predicted), torch.from_numpy(reference), 3)
-    assert counts.tolist() == expected.tolist()
+@given(st.integers(2, 5), st.tuples(st.integers(0, 3), st.integers(1, 5), st.integers(1, 5)), st.integers(0, 2**32))
+def test_counts_are_those_of_a_loop(classes: int, shape: tuple[int, int, int], seed: int) -> None:
+    draws = np.random.default_rng(seed)
+    predicted = draws.integers(0, classes, shape).astype(np.uint8)
+    reference = draws.choice(np.array([*range(classes), 255], dtype=np.uint8), shape)
+    counts = confusion_counts(torch.from_numpy(predicted), torch.from_numpy(reference), classes)
+    assert counts.tolist() == oracles.loop_confusion(predicted, reference, classes)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

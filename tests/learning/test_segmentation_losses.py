@@ -78,9 +78,17 @@ def test_masks_and_scribbles_in_one_batch_each_have_their_own_loss(
     ) -> torch.Tensor:
         return dmpls_loss(one, other, scribbles, torch.tensor(share), weight, region)
 
+    def of_soft_scribbles(
+        one: torch.Tensor, other: torch.Tensor, scribbles: torch.Tensor, region: torch.Tensor
+    ) -> torch.Tensor:
+        return dmsps_loss(one, other, scribbles, torch.tensor(share), weight, region)
+
     mixed = mixed_supervision_loss(first, second, target, torch.tensor(dense), of_scribbles)
     expected = oracles.loop_mixed_supervision_loss(main, auxiliary, labels, dense, share, weight)
     assert mixed.item() == pytest.approx(expected, abs=3e-4)
+    soft = mixed_supervision_loss(first, second, target, torch.tensor(dense), of_soft_scribbles)
+    expected = oracles.loop_mixed_supervision_loss(main, auxiliary, labels, dense, share, weight, "soft")
+    assert soft.item() == pytest.approx(expected, rel=1e-4, abs=3e-4)
     if not any(dense):
         assert mixed.item() == pytest.approx(of_scribbles(first, second, target, torch.tensor([True])).item(), abs=1e-6)
 

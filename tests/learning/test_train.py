@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 
+from tests import oracles
 from tests.learning.discs import disc_volume, labelled_discs
 from worker.learning.configs import SegmentationConfig
 from worker.learning.errors import BadInputError, ShapeError, TrainingDivergedError
@@ -238,6 +240,15 @@ def test_every_slice_is_seen_once_an_epoch() -> None:
     epochs = [torch.cat([next(batches) for _ in range(3)]).tolist() for _ in range(2)]
     assert [sorted(epoch) for epoch in epochs] == [list(range(7))] * 2
     assert epochs[0] != epochs[1]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 12), st.integers(1, 14), st.integers(1, 4), st.integers(0, 2**32))
+def test_batches_equal_their_loops(count: int, size: int, epochs: int, seed: int) -> None:
+    draws = torch.Generator().manual_seed(seed)
+    expected = oracles.loop_batches([torch.randperm(count, generator=draws).tolist() for _ in range(epochs)], size)
+    batches = endless_batches(count, size, torch.Generator().manual_seed(seed))
+    assert [next(batches).tolist() for _ in expected] == expected
 
 
 def test_what_the_progress_callback_raises_stops_the_work_untouched() -> None:
