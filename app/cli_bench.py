@@ -35,6 +35,7 @@ def bench_run(
     url: Url = "",
 ) -> None:
     """Run an experiment; stopped, the same command goes on where it was."""
+    from app.bench.certainty import list_remarks
     from app.bench.plan import BenchPlan, encoder_warnings
     from app.bench.report import CURVE, summarise_results
     from app.bench.runner import run_bench
@@ -67,23 +68,32 @@ def bench_run(
     out.print(table)
     for warning in sorted(encoder_warnings(target)):
         out.print(f"warning: {warning}")
+    for remark in list_remarks(target):
+        out.print(remark)
     out.print(f"{results}, {target / CURVE} and {target / 'manifest.json'} are written.")
 
 
 @bench.command("report")
 def bench_report(target: Annotated[Path, typer.Argument(help="Folder of an experiment.")]) -> None:
     """Draw curve.png anew from results.csv, and tell how sure the means are."""
-    from app.bench.report import CURVE, describe_certainty, draw_curve
+    from app.bench.certainty import describe_certainty, describe_differences, list_remarks
+    from app.bench.report import CURVE, draw_curve
 
     draw_curve(target)
-    table = Table("strategy", "%", "mean Dice", "SD over seeds", "± (2 SE over test patients)")
-    for strategy, by_budget in describe_certainty(target).items():
-        for budget, (mean, spread, error) in by_budget.items():
-            table.add_row(
-                strategy, f"{budget:g}", f"{mean:.3f}", "" if spread is None else f"{spread:.3f}", f"{error:.3f}"
-            )
+    table = Table("strategy", "%", "seeds", "mean Dice", "SD over seeds", "± (2 SE over test patients)")
+    for cell in describe_certainty(target):
+        spread, error = ("" if each is None else f"{each:.3f}" for each in (cell.spread, cell.error))
+        table.add_row(cell.strategy, f"{cell.budget:g}", str(cell.seeds), f"{cell.mean:.3f}", spread, error)
     if table.row_count:
         out.print(table)
+    table = Table("strategy", "against", "seeds", "paired difference", "95 % interval (runs, then patients)")
+    for each in describe_differences(target):
+        interval = f"{each.low:+.3f} to {each.high:+.3f}"
+        table.add_row(each.strategy, each.base, str(each.seeds), f"{each.mean:+.3f}", interval)
+    if table.row_count:
+        out.print(table)
+    for remark in list_remarks(target):
+        out.print(remark)
     out.print(f"{target / CURVE} is written.")
 
 

@@ -78,6 +78,11 @@ class Settings(BaseSettings):
     )
     webhook_private: bool = Field(default=False, description="Allow webhooks to private and loopback addresses.")
     free_disk_bytes: int = Field(default=1 << 28, ge=0, description="Below this `home` is too full to be ready, bytes.")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="What workers learn on: cpu, cuda or cuda:1; auto: the first GPU, else the CPU.",
+    )
     torch_threads: int = Field(default=0, ge=0, description="Threads of a worker's torch; 0: torch decides.")
     weights_folder: Path | None = Field(
         default=None,

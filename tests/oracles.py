@@ -1,6 +1,7 @@
 """Slow twins of the learning core: every loss, metric and selection rule again, in plain loops."""
 
 import math
+import random
 from collections.abc import Callable, Sequence
 from itertools import combinations
 
@@ -730,6 +731,39 @@ def mean_dice_by_loops(volumes: Sequence[Sequence[float | None]]) -> float | Non
         if known:
             means.append(sum(known) / len(known))
     return sum(means) / len(means) if means else None
+
+
+def bootstrap_error_by_loops(runs: Sequence[Sequence[float]], resamples: int) -> float:
+    """Twice the standard deviation (ddof 0) of the mean over runs and drawn units, from the same draws."""
+    means = []
+    for number in range(resamples):
+        places = random.Random(number).choices(range(len(runs[0])), k=len(runs[0]))
+        total = 0.0
+        for run in runs:
+            for place in places:
+                total += run[place]
+        means.append(total / (len(runs) * len(places)))
+    centre = sum(means) / len(means)
+    return 2 * math.sqrt(sum((mean - centre) ** 2 for mean in means) / len(means))
+
+
+def paired_interval_by_loops(differences: Sequence[Sequence[float]], resamples: int) -> tuple[float, float]:
+    """The 2.5 and 97.5 % points of the means of drawn units of drawn runs, between two of them in proportion."""
+    means = []
+    for number in range(resamples):
+        draws = random.Random(number)
+        total = 0.0
+        for run in draws.choices(range(len(differences)), k=len(differences)):
+            units = draws.choices(range(len(differences[run])), k=len(differences[run]))
+            total += sum(differences[run][unit] for unit in units) / len(units)
+        means.append(total / len(differences))
+    means.sort()
+    ends = []
+    for share in (0.025, 0.975):
+        place = share * (resamples + 1) - 1
+        below = math.floor(place)
+        ends.append(means[below] + (place - below) * (means[below + 1] - means[below]))
+    return ends[0], ends[1]
 
 
 def diversity_by_loops(images: np.ndarray, related: Callable[[int, int], bool]) -> float | None:

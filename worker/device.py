@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from app.errors import Unavailable
 from app.log import get_log
 from app.settings import Settings
 
@@ -15,10 +16,19 @@ _log = get_log(__name__)
 
 
 def choose_device(settings: Settings) -> torch.device:
-    """The first GPU where there is one, else the CPU with as many threads as the settings say."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    _warn_once()
+    """The device that the settings name; by `auto` the first GPU where there is one, else the CPU.
+
+    Raises `Unavailable` for a GPU that is not there. The CPU has as many threads as the settings say.
+    """
+    if settings.device.startswith("cuda"):
+        device = torch.device(settings.device)
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise Unavailable(f"NEXTSLICE_DEVICE is {settings.device}, and this worker sees no such GPU")
+        return device
+    if settings.device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        _warn_once()
     if settings.torch_threads:
         torch.set_num_threads(settings.torch_threads)
     return torch.device("cpu")

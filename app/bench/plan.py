@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from app.bench.ablations import ABLATIONS, Arm
+from app.datasets.records import DatasetListing
+from app.datasets.splits import split_checksum
 from app.errors import BudgetRefused, ResumeMismatch, UnknownAblation, UnknownStrategy
 from app.names import STRATEGIES, Scribbles, Supervision
 from app.protocols import resolve_protocol
@@ -68,20 +70,24 @@ class BenchPlan:
         return merged
 
 
-def open_manifest(out: Path, plan: BenchPlan) -> dict[str, Any]:
-    """The manifest of the output folder: the one that is there if it is of the same plan, else a new one."""
+def open_manifest(out: Path, plan: BenchPlan, listing: DatasetListing) -> dict[str, Any]:
+    """The manifest of the output folder: the one that is there if it is of the same plan and splits, else a new one."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / MANIFEST
     wanted = json.loads(json.dumps(asdict(plan)))
+    splits = listing.counts() | {"sha256": split_checksum(listing)}
     if path.exists():
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         for name, value in wanted.items():
             if manifest["plan"].get(name, _LATER_FIELDS.get(name)) != value:
                 raise ResumeMismatch(str(out), name)
+        if manifest.setdefault("splits", splits) != splits:
+            raise ResumeMismatch(str(out), "split of the patients")
         return manifest
     manifest = {
         "run": uuid.uuid4().hex[:8],
         "plan": wanted,
+        "splits": splits,
         "protocol": resolve_protocol(plan.preset, plan.overrides).as_json(),
         "versions": {name: version(name) for name in ("nextslice", "numpy", "sqlalchemy", "celery")}
         | {"python": platform.python_version()},

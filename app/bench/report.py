@@ -7,11 +7,10 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from app.bench.plan import MANIFEST, BenchPlan
-from app.bench.statistics import bootstrap_error
 from app.client import Client
 
 RESULTS = "results.csv"
@@ -87,28 +86,6 @@ def summarise_results(out: Path) -> dict[str, dict[float, float]]:
         strategy: {budget: fmean(values) for budget, values in sorted(by_budget.items())}
         for strategy, by_budget in cells.items()
     }
-
-
-def describe_certainty(out: Path) -> dict[str, dict[float, tuple[float, float | None, float]]]:
-    """Strategy -> budget -> mean Dice, its standard deviation over the seeds (None of one), bootstrap over patients.
-
-    From the manifest of `out`; a budget at which not all runs were judged on the same patients is left out.
-    """
-    manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    cells: dict[str, dict[float, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
-    for run in manifest["runs"].values():
-        for budget, round_ in run["rounds"].items():
-            judged = round_["summary"]["dice_by_patient"]
-            known = {code: judged[code] for code in sorted(judged) if judged[code] is not None}
-            cells[run["strategy"]][float(budget)].append(known)
-    found: dict[str, dict[float, tuple[float, float | None, float]]] = defaultdict(dict)
-    for strategy, by_budget in cells.items():
-        for budget, runs in sorted(by_budget.items()):
-            if runs[0] and all(run.keys() == runs[0].keys() for run in runs):
-                means = [fmean(run.values()) for run in runs]
-                spread = stdev(means) if len(means) > 1 else None
-                found[strategy][budget] = fmean(means), spread, bootstrap_error([list(run.values()) for run in runs])
-    return dict(found)
 
 
 def draw_curve(out: Path) -> None:

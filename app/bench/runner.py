@@ -22,6 +22,7 @@ Tell = Callable[[float, str], None]
 
 _IMPORT_WEIGHT = 0.1  # of a training, for the share that is done
 _ENCODER_WEIGHT = 1.5
+_OF_MEMBERS = ("validation_dice", "best_step", "seconds", "validation_seconds")
 _SHARE_OF = {
     RoundState.PROPOSING: 0.0,
     RoundState.ANNOTATING: 0.0,
@@ -44,7 +45,7 @@ class _Run:
 
 def run_bench(client: Client, listing: DatasetListing, plan: BenchPlan, out: Path, tell: Tell) -> Path:
     """Run every strategy and seed of the plan; writes results.csv, curve.png and manifest.json into `out`."""
-    manifest = open_manifest(out, plan)
+    manifest = open_manifest(out, plan, listing)
     runs = [
         _Run(arm, seed, f"bench-{plan.dataset}-{plan.supervision}-{arm.slug}-s{seed}-{manifest['run']}")
         for seed in plan.seeds
@@ -57,7 +58,7 @@ def run_bench(client: Client, listing: DatasetListing, plan: BenchPlan, out: Pat
         kept = manifest["runs"].setdefault(run.slug, {"strategy": run.arm.name, "seed": run.seed, "rounds": {}})
         for budget in plan.budgets:
             round_ = _finish_round(client, run, budget, clock)
-            kept["rounds"][f"{budget:g}"] = _describe_round(client, round_)
+            kept["rounds"][f"{budget:g}"] = _describe_round(client, run, round_)
             append_results(out, plan, run.arm.name, run.seed, client, run.slug, round_)
             save_manifest(out, manifest)
             draw_curve(out)
@@ -161,7 +162,7 @@ def _find_round(client: Client, run: _Run, budget: float) -> dict[str, Any] | No
     return next((each for each in rounds if abs(each["budget_percent"] - budget) < 1e-9), None)
 
 
-def _describe_round(client: Client, round_: dict[str, Any]) -> dict[str, Any]:
+def _describe_round(client: Client, run: _Run, round_: dict[str, Any]) -> dict[str, Any]:
     picks = []
     for pick in client.items(f"/v1/rounds/{round_['id']}/picks"):
         where = client.get(f"/v1/slices/{pick['slice_id']}")
@@ -179,6 +180,12 @@ def _describe_round(client: Client, round_: dict[str, Any]) -> dict[str, Any]:
         "cover_radius": round_["cover_radius"],
         "summary": round_["summary"],
         "picks": picks,
+        "members": [
+            {"member": model["member"], "config": model["config"]}
+            | {name: model["metrics"][name] for name in _OF_MEMBERS}
+            for model in client.items(f"/v1/projects/{run.slug}/models")
+            if model["round_id"] == round_["id"] and model["kind"] == "segmentation"
+        ],
     }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.datasets.records import SPLITS, TEST, TRAIN, VALIDATION
+from app.datasets.records import SPLITS, TEST, TRAIN, VALIDATION, DatasetListing
 from app.errors import DatasetUnreadable
 
 FRACTIONS = (0.7, 0.1, 0.2)
@@ -54,6 +55,12 @@ def draw_splits(
         sizes[sizes.index(max(sizes))] -= 1
     validation, test = order[: sizes[0]], order[sizes[0] : sum(sizes)]
     return dict.fromkeys(order, TRAIN) | dict.fromkeys(validation, VALIDATION) | dict.fromkeys(test, TEST)
+
+
+def split_checksum(listing: DatasetListing) -> str:
+    """SHA-256 of which volumes of which patients train, validate and test; wherever the data set lies, in any order."""
+    lines = sorted(f"{volume.split}\t{volume.patient}\t{volume.name}\n" for volume in listing.volumes)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _share(fraction: float, count: int) -> int:

@@ -18,7 +18,7 @@ import httpx
 import psycopg
 import pytest
 
-from app.bench.report import describe_certainty
+from app.bench.certainty import describe_certainty, describe_differences
 from app.datasets.phantom import PhantomConfig, list_phantoms
 from tests.conftest import POSTGRES_SERVER
 
@@ -91,13 +91,23 @@ def test_an_experiment_runs_resumes_and_repeats(hearts: Path, tmp_path: Path) ->
     check_kept_counts(tmp_path / "a" / "service")
     told = run([sys.executable, "-m", "app.cli", "bench", "report", str(tmp_path / "a")])
     assert told.returncode == 0, told.stderr
-    assert "2 SE over test patients" in " ".join(told.stdout.split())
-    assert all(
-        0 <= mean <= 1 and error >= 0
-        for by in describe_certainty(tmp_path / "a").values()
-        for mean, _, error in by.values()
-    )
+    assert "validation took" in " ".join(told.stdout.split())
+    assert "differ in" not in told.stdout, "all strategies are trained alike"
+    assert "lacks" not in told.stdout
+    cells = describe_certainty(tmp_path / "a")
+    assert [(cell.strategy, cell.budget, cell.seeds) for cell in cells] == [
+        (strategy, budget, 1) for strategy in ("gcl", "random") for budget in (10, 20)
+    ]
+    assert all(0 <= cell.mean <= 1 and cell.error is not None and cell.error >= 0 for cell in cells)
+    (against,) = describe_differences(tmp_path / "a")
+    assert (against.strategy, against.base, against.low <= against.mean <= against.high) == ("gcl", "random", True)
     manifest = read_manifest(tmp_path / "a")
+    assert manifest["splits"] | {"sha256": ""} == {
+        "train": {"patients": 3, "volumes": 6},
+        "validation": {"patients": 1, "volumes": 2},
+        "test": {"patients": 2, "volumes": 4},
+        "sha256": "",
+    }
     encoders = [each["encoder"] for each in manifest["runs"].values() if each["strategy"] == "gcl"]
     assert encoders[0]["manifest"]["start"] == "scratch"
     assert "scratch" in encoders[0]["manifest"]["warning"]

@@ -2,9 +2,17 @@
 
 import json
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from app.bench.certainty import describe_certainty, describe_differences, list_remarks
 from app.bench.plan import MANIFEST
 from app.bench.report import summarise_results
+from app.bench.statistics import bootstrap_error, paired_interval
+from tests import oracles
 
 
 def test_the_table_has_the_headline_dice_of_the_rounds(tmp_path: Path) -> None:
@@ -15,3 +23,89 @@ def test_the_table_has_the_headline_dice_of_the_rounds(tmp_path: Path) -> None:
     runs = {"a": run("gcl", b2=0.75, b3=None), "b": run("gcl", b2=0.25, b3=0.5), "c": run("random", b2=0.5)}
     (tmp_path / MANIFEST).write_text(json.dumps({"runs": runs}), encoding="utf-8")
     assert summarise_results(tmp_path) == {"gcl": {2.0: 0.5, 3.0: 0.5}, "random": {2.0: 0.5}}
+
+
+def experiment(out: Path, runs: list[tuple[str, int, dict[float, dict[str, float | None]]]], **of_round: Any) -> None:
+    """Write the manifest of an experiment of two budgets and two seeds; `of_round` is kept with every round."""
+    kept = {
+        f"run-{number}": {
+            "strategy": strategy,
+            "seed": seed,
+            "rounds": {
+                f"{budget:g}": {"summary": {"dice_by_patient": judged}, **of_round} for budget, judged in rounds.items()
+            },
+        }
+        for number, (strategy, seed, rounds) in enumerate(runs)
+    }
+    plan = {"budgets": [2.0, 3.0], "seeds": [1, 2]}
+    (out / MANIFEST).write_text(json.dumps({"plan": plan, "runs": kept}), encoding="utf-8")
+
+
+def test_differences_are_paired_by_seed_and_patient_over_the_budgets(tmp_path: Path) -> None:
+    runs = [
+        ("random", 1, {2.0: {"a": 0.1, "b": 0.2}, 3.0: {"a": 0.3, "b": 0.4}}),
+        ("random", 2, {2.0: {"a": 0.2, "b": 0.2}, 3.0: {"a": 0.2, "b": 0.2}}),
+        ("gcl", 1, {2.0: {"a": 0.2, "b": 0.2}, 3.0: {"a": 0.4, "b": 0.6}}),  # .1 and .1 of a, 0 and .2 of b
+        ("gcl", 2, {2.0: {"a": 0.5, "b": 0.5}, 3.0: {"a": 0.5, "b": 0.5}}),
+    ]
+    experiment(tmp_path, runs)
+    (found,) = describe_differences(tmp_path)
+    assert (found.strategy, found.base, found.seeds) == ("gcl", "random", 2)
+    assert found.mean == pytest.approx(0.2)
+    assert (found.low, found.high) == pytest.approx((0.1, 0.3))
+    assert list_remarks(tmp_path) == []
+
+
+def test_what_is_not_there_is_said_and_counted(tmp_path: Path) -> None:
+    runs = [
+        ("random", 1, {2.0: {"a": 0.1}, 3.0: {"a": 0.3}}),
+        ("gcl", 1, {2.0: {"a": 0.2}, 3.0: {"a": 0.4}}),
+        ("gcl", 2, {2.0: {"a": 0.6, "b": 0.6}}),
+    ]
+    experiment(tmp_path, runs)
+    cells = {(cell.strategy, cell.budget): cell for cell in describe_certainty(tmp_path)}
+    assert (cells["gcl", 2].seeds, cells["gcl", 3].seeds, cells["random", 2].seeds) == (2, 1, 1)
+    assert cells["gcl", 2].mean == pytest.approx(0.4)
+    assert cells["gcl", 2].error is None, "not the same patients"
+    said = list_remarks(tmp_path)
+    assert said == [
+        "random at 2 % lacks the seeds 2: its mean is of the others.",
+        "random at 3 % lacks the seeds 2: its mean is of the others.",
+        "gcl at 2 % was not judged on the same patients by every seed.",
+        "gcl at 3 % lacks the seeds 2: its mean is of the others.",
+    ]
+    (found,) = describe_differences(tmp_path)
+    assert (found.seeds, found.mean) == (1, pytest.approx(0.1))
+
+
+def test_unequal_trainings_and_the_cost_of_validation_are_said(tmp_path: Path) -> None:
+    def member(batch: int) -> dict[str, Any]:
+        return {"config": {"batch_size": batch, "iterations": 9}, "seconds": 8.0, "validation_seconds": 2.0}
+
+    whole = {2.0: {"a": 0.1}, 3.0: {"a": 0.3}}
+    runs = [(strategy, seed, whole) for strategy in ("gcl", "random") for seed in (1, 2)]
+    experiment(tmp_path, runs, members=[member(6), member(6)])
+    (cost,) = list_remarks(tmp_path)
+    assert "validation took 25% of the time of training (32 s of 16 members)" in cost
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    manifest["runs"]["run-3"]["rounds"]["3"]["members"] = [member(6), member(3)]
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest))
+    assert list_remarks(tmp_path)[0] == "At 3 % trainings differ in batch_size: 3, 6."
+
+
+rectangles = st.tuples(st.integers(1, 4), st.integers(1, 5)).flatmap(
+    lambda shape: st.lists(
+        st.lists(st.floats(-1, 1), min_size=shape[1], max_size=shape[1]), min_size=shape[0], max_size=shape[0]
+    )
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(rectangles)
+def test_statistics_equal_their_loops(runs: list[list[float]]) -> None:
+    assert bootstrap_error(runs, 60) == pytest.approx(oracles.bootstrap_error_by_loops(runs, 60), abs=1e-9)
+    ends = paired_interval(runs, 60)
+    assert ends == pytest.approx(oracles.paired_interval_by_loops(runs, 60), abs=1e-9)
+    assert ends[0] <= ends[1]
+    if len(runs) == len(runs[0]) == 1:
+        assert ends == pytest.approx((fmean(runs[0]), fmean(runs[0])))

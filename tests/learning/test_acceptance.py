@@ -5,6 +5,7 @@ Each is short here; the tests of the parts say more, and drive the slow twins wi
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from scipy.ndimage import zoom
 
 from app.bench.statistics import bootstrap_error, draw_resamples
 from app.datasets.phantom import PhantomConfig, list_phantoms
+from app.datasets.splits import split_checksum
 from app.services.pools import count_at_budget
 from tests import oracles
 from tests.learning.query.maps import draw_maps
@@ -173,6 +175,12 @@ def test_check_9_no_patient_is_in_two_splits_and_the_same_recipe_gives_the_same_
     again = list_phantoms(tmp_path / "b", config=config)
     facts = [[(v.patient, v.name, str(v.split)) for v in each.volumes] for each in (listing, again)]
     assert json.dumps(facts[0]) == json.dumps(facts[1])
+    assert split_checksum(listing) == split_checksum(again), "it does not matter where the data lie"
+    first, *rest = listing.volumes
+    moved = dataclasses.replace(first, split="test" if first.split != "test" else "train")
+    assert split_checksum(dataclasses.replace(listing, volumes=(moved, *rest))) != split_checksum(listing)
+    turned = dataclasses.replace(listing, volumes=listing.volumes[::-1])
+    assert split_checksum(turned) == split_checksum(listing)
     images = [sorted(p.relative_to(tmp_path / n) for p in (tmp_path / n).rglob("*.nii.gz")) for n in ("a", "b")]
     assert images[0] == images[1]
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in images[0])
