@@ -293,19 +293,19 @@ STRATEGIES: dict[str, StrategyDescriptor] = {
             "half a forward pass a slice; then O(N·D) a pick",
             "Sener and Savarese, ICLR 2018, Algorithm 1",
         ),
-        _strategy("random", "uniformly random slices", set(), "O(N)", "the usual null"),
+        _strategy("random", "uniformly random slices", set(), "O(N log N)", "the usual null"),
         _strategy(
             "random-per-volume",
             "random slices, one of each volume in turn",
             set(),
-            "O(N)",
+            "O(N log N)",
             "the null for 'groups matter'",
         ),
         _strategy(
             "random-by-position",
             "random slices, stratified by relative position along the volume",
             set(),
-            "O(N)",
+            "O(N log N)",
             "the null for 'position matters'",
         ),
         _strategy(

@@ -198,6 +198,8 @@ def _describe_jobs(client: Client, run: _Run) -> list[dict[str, Any]]:
             "attempts": job["attempts"],
             "seconds": _seconds(job["started_at"], job["finished_at"]),
         }
+        # A radius can be compared with another only where both were measured in the same space.
+        | ({"cover_space": job["result"]["cover_space"]} if job["kind"] == JobKind.PROPOSE and job["result"] else {})
         for job in jobs
     ]
 

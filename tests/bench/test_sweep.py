@@ -79,23 +79,25 @@ def test_a_stopped_sweep_goes_on_with_the_same_picks(
     assert rest["dice"] == whole[1]["dice"]
 
 
+@pytest.mark.parametrize("supervision", [Supervision.SCRIBBLE, Supervision.FULL])
 @pytest.mark.parametrize("strategy", POSSIBLE)
 def test_garbage_in_place_of_unrevealed_labels_changes_no_pick(
     strategy: str,
+    supervision: Supervision,
     folder: Path,
     prepared: dict[Supervision, Prepared],
     runs: dict[tuple[str, Supervision], list[dict[str, Any]]],
 ) -> None:
     """What nobody has annotated may be anything: the members trained meanwhile, and their picks, stay the same."""
-    data = prepared[Supervision.FULL]
-    lines = runs[strategy, Supervision.FULL]
+    data = prepared[supervision]
+    lines = runs[strategy, supervision]
     unrevealed = torch.ones(len(data.labels), dtype=torch.bool)
     unrevealed[lines[0]["picks"]] = False
     noise = torch.randint(0, data.classes, data.labels.shape, generator=torch.Generator().manual_seed(0))
     garbage = torch.where(unrevealed[:, None, None], noise.to(torch.uint8), data.labels)
     assert not torch.equal(garbage, data.labels)
     other = dataclasses.replace(data, labels=garbage)
-    again = list(run_rounds(sweep_of(strategy, Supervision.FULL), other, folder / "garbage", []))
+    again = list(run_rounds(sweep_of(strategy, supervision), other, folder / f"garbage-{supervision}", []))
     assert [line["picks"] for line in again] == [line["picks"] for line in lines]
 
 

@@ -15,11 +15,14 @@ def pick_by_encoder_coreset(
 ) -> Picks:
     """K-Center Greedy on the group-contrastive encoder's features: the method of Vepa et al., NeurIPS 2024.
 
-    Source: Section 3.3 and Algorithm 1 there, after Sener and Savarese, ICLR 2018, Algorithm 1. Input: (N, 512)
-    features before the head. Setting "normalise" (default False, as in the paper) brings them to length 1. Cost: O(N·D)
-    a centre, O(N·D) memory. Departures: no label enters the distance (the released configuration measured pixels under
-    scribbles of slices not yet annotated), the first centre comes from the generator, and duplicates are never picked
-    twice. Cold start: the same, from one drawn centre.
+    Source: Section 3.3 and Algorithm 1 there, after Sener and Savarese, ICLR 2018, Algorithm 1; the encoder by Section
+    3.2, Eq. 4 and 5 (`losses.contrastive`, `samplers`). Input: (N, 512) features before the head. Setting "normalise"
+    (default False, as in the paper) brings them to length 1. Cost: once a project the encoder, `epochs` times N slices
+    in two views forward and backward, and N slices forward; then O(N·D) a centre, O(N·D) memory. Departures: no label
+    enters the distance (the released configuration measured pixels under scribbles of slices not yet annotated), the
+    first centre comes from the generator, and duplicates are never picked twice; of the encoder: positives by ids (the
+    released mask makes all views positives), both views as anchors, both in one forward pass, no slice left out of an
+    epoch. Cold start: the same, from one drawn centre.
     """
     refuse_unknown_settings(config, "normalise")
     features = pool.encoder_features()
@@ -34,8 +37,9 @@ def pick_by_pixel_coreset(
     """K-Center Greedy on raw pixels: what the tables of Vepa et al., NeurIPS 2024, call Coreset.
 
     Source: Sener and Savarese, ICLR 2018, Algorithm 1. Input: (N, C, S, S) images, flattened. Cost: O(N·D) a centre
-    with D = C·S². Departure from Sener and Savarese: they measure the task model's features, for which `coreset-task`
-    stands. Cold start: the same, from one drawn centre.
+    with D = C·S². Departures: Sener and Savarese measure the task model's features, for which `coreset-task` stands;
+    size and resizing are the encoder's in the protocol, so 256 by nearest, as published, under the preset `paper`
+    alone. Cold start: the same, from one drawn centre.
     """
     refuse_unknown_settings(config)
     pixels = pool.pixels().reshape(pool.size, -1).astype(np.float32)
