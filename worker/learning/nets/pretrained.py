@@ -3,9 +3,9 @@
 The shape is the one of the pretrained runs of Vepa et al., NeurIPS 2024 (Appendix A; a `segmentation_models` U-Net):
 five encoder maps at 1/2 to 1/32 of the picture, five decoder steps by nearest neighbour with two convolutions each.
 Grey pictures are shown three times, and nothing is scaled by ImageNet's mean and deviation, as there. Departures: the
-deepest map passes through dropout of 0.5, as that of the plain U-Net does, or `bald` would have nothing to ask; and it is
-trained by the losses and the protocol of the plain U-Net (there: cross entropy and a Dice loss without squares in its
-denominator, gradients clipped to a norm of 1, Adam at 1e-4).
+deepest map passes through dropout of 0.5, as that of the plain U-Net does, or `bald` would have nothing to ask; and the
+losses and the protocol are the plain U-Net's (there: cross entropy and a Dice loss without squares in its denominator,
+gradients clipped to a norm of 1, Adam at 1e-4).
 """
 
 import os
