@@ -79,9 +79,10 @@ def bench_report(target: Annotated[Path, typer.Argument(help="Folder of an exper
     from app.bench.certainty import describe_certainty, describe_differences, list_remarks
     from app.bench.report import CURVE, draw_curve
 
+    cells = describe_certainty(target)
     draw_curve(target)
     table = Table("strategy", "%", "seeds", "mean Dice", "SD over seeds", "± (2 SE over test patients)")
-    for cell in describe_certainty(target):
+    for cell in cells:
         spread, error = ("" if each is None else f"{each:.3f}" for each in (cell.spread, cell.error))
         table.add_row(cell.strategy, f"{cell.budget:g}", str(cell.seeds), f"{cell.mean:.3f}", spread, error)
     if table.row_count:
@@ -95,6 +96,28 @@ def bench_report(target: Annotated[Path, typer.Argument(help="Folder of an exper
     for remark in list_remarks(target):
         out.print(remark)
     out.print(f"{target / CURVE} is written.")
+
+
+@bench.command("verify")
+def bench_verify(
+    target: Annotated[Path, typer.Argument(help="Folder of an experiment.")],
+    root: Annotated[Path | None, typer.Option(help="Folder of its data set, to compare splits and patients.")] = None,
+) -> None:
+    """Tell whether an experiment is whole and agrees with itself and its data; a status that is not 0 when not."""
+    from app.bench.check import find_faults
+    from app.bench.plan import read_manifest
+    from app.datasets.registry import list_dataset
+
+    manifest = read_manifest(target)
+    listing = None if root is None else list_dataset(manifest["plan"]["dataset"], root)
+    faults = find_faults(target, listing)
+    for fault in faults:
+        typer.echo(fault, err=True)
+    if faults:
+        raise typer.Exit(1)
+    rounds = [round_ for run in manifest["runs"].values() for round_ in run["rounds"].values()]
+    picks = sum(len(round_["picks"]) for round_ in rounds)
+    out.print(f"{len(manifest['runs'])} runs, {len(rounds)} rounds and {picks} picks are whole.")
 
 
 def _with_recipe(overrides: dict[str, Any], recipe: str) -> dict[str, Any]:

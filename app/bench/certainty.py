@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from app.bench.plan import MANIFEST
+from app.bench.plan import read_manifest
 from app.bench.statistics import bootstrap_error, paired_interval
 
 BASES = ("random", "coreset-pixels", "coreset-imagenet", "coreset-task", "pixels", "imagenet", "nt-xent")
@@ -47,7 +46,7 @@ class Difference:
 def describe_certainty(out: Path) -> list[Cell]:
     """Every cell of the experiment in `out` that has a Dice, an unfinished one included: its `seeds` tell."""
     cells = []
-    for strategy, runs in _read_runs(_read_manifest(out)).items():
+    for strategy, runs in _read_runs(read_manifest(out)).items():
         for budget in sorted({each for by_budget in runs.values() for each in by_budget}):
             judged = [by_budget[budget] for by_budget in runs.values() if by_budget.get(budget)]
             if not judged:
@@ -69,7 +68,7 @@ def describe_certainty(out: Path) -> list[Cell]:
 
 def describe_differences(out: Path) -> list[Difference]:
     """Each strategy against each of BASES that the experiment has, over the seeds that are whole in both."""
-    manifest = _read_manifest(out)
+    manifest = read_manifest(out)
     runs = _read_runs(manifest)
     budgets = [float(each) for each in manifest["plan"]["budgets"]]
     found = []
@@ -84,13 +83,8 @@ def describe_differences(out: Path) -> list[Difference]:
 
 def list_remarks(out: Path) -> list[str]:
     """Sentences about what is missing or unequal in the experiment, and about what its validation cost."""
-    manifest = _read_manifest(out)
+    manifest = read_manifest(out)
     return [*_missing(manifest), *_unequal(manifest), *_validation_cost(manifest)]
-
-
-def _read_manifest(out: Path) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    return manifest
 
 
 def _read_runs(manifest: Mapping[str, Any]) -> dict[str, Runs]:

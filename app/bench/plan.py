@@ -15,7 +15,7 @@ from typing import Any
 from app.bench.ablations import ABLATIONS, Arm
 from app.datasets.records import DatasetListing
 from app.datasets.splits import split_checksum
-from app.errors import BudgetRefused, ResumeMismatch, UnknownAblation, UnknownStrategy
+from app.errors import BudgetRefused, ExperimentMissing, ResumeMismatch, UnknownAblation, UnknownStrategy
 from app.names import STRATEGIES, Scribbles, Supervision
 from app.protocols import resolve_protocol
 from app.strategy_settings import check_strategy_settings
@@ -99,6 +99,15 @@ def open_manifest(out: Path, plan: BenchPlan, listing: DatasetListing) -> dict[s
     return manifest
 
 
+def read_manifest(out: Path) -> dict[str, Any]:
+    """The manifest of an experiment's folder; raises `ExperimentMissing` where there is none."""
+    try:
+        manifest: dict[str, Any] = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ExperimentMissing(str(out)) from error
+    return manifest
+
+
 def save_manifest(out: Path, manifest: dict[str, Any]) -> None:
     """Replace the manifest in one step, so that a stop never leaves half of one."""
     unfinished = out / f"{MANIFEST}.part"
@@ -108,6 +117,6 @@ def save_manifest(out: Path, manifest: dict[str, Any]) -> None:
 
 def encoder_warnings(out: Path) -> set[str]:
     """What the encoders of an experiment had to warn of, such as a start without pretrained weights."""
-    manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    manifest = read_manifest(out)
     encoders = [run.get("encoder") for run in manifest["runs"].values()]
     return {str(each["manifest"]["warning"]) for each in encoders if each and each["manifest"]["warning"]}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from app.bench.plan import MANIFEST, BenchPlan
+from app.bench.plan import BenchPlan, read_manifest
 from app.client import Client
 
 RESULTS = "results.csv"
@@ -76,7 +75,7 @@ def append_results(
 
 def summarise_results(out: Path) -> dict[str, dict[float, float]]:
     """Strategy -> budget -> headline Dice (over classes, volumes and members, as the service has it), over seeds."""
-    manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    manifest = read_manifest(out)
     cells: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run in manifest["runs"].values():
         for budget, round_ in run["rounds"].items():

@@ -18,7 +18,7 @@ NextSliceError
 ├── Forbidden               403  RoleMissing, ScopeMissing, AdministratorOnly, NotInAnothersName, SignedByAnother,
 │                                CrossSiteRequest, HostRefused, IdentityUnknown
 ├── NotFound                404  BlobNotFound, PlaneOutside, ProjectNotFound, RecordNotFound, NoAnnotationYet,
-│                                RouteNotFound, ProviderNotConfigured
+│                                RouteNotFound, ProviderNotConfigured, ExperimentMissing
 ├── NotAllowed              405  MethodRefused
 ├── Conflict                409  ProjectExists, PatientSplitConflict, VolumeExists, VolumeCutAlready, PackNotRebuilt,
 │                                GroundTruthExists, GroundTruthMissing, RoundOpen, NothingLeft,
@@ -115,6 +115,7 @@ from app.errors.jobs import (
     AddressTaken as AddressTaken,
     BrokerUnreachable as BrokerUnreachable,
     DatabaseEncodingRefused as DatabaseEncodingRefused,
+    ExperimentMissing as ExperimentMissing,
     GpuOutOfMemory as GpuOutOfMemory,
     JobCancelled as JobCancelled,
     JobFinishedError as JobFinishedError,

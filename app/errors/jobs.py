@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.errors.tree import Conflict, NextSliceError, Unavailable
+from app.errors.tree import Conflict, NextSliceError, NotFound, Unavailable
 
 # --- jobs -------------------------------------------------------------------------------------------------------------
 
@@ -117,6 +117,16 @@ class RequestRefused(NextSliceError):
     def __init__(self, status: int, problem: str, detail: str) -> None:
         self.status, self.problem, self.detail = status, problem, detail
         super().__init__(detail)
+
+
+class ExperimentMissing(NotFound):
+    """A folder holds no experiment."""
+
+    code = "experiment-missing"
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        super().__init__(f"{folder} holds no experiment: there is no manifest.json in it.")
 
 
 class ResumeMismatch(Conflict):

@@ -94,6 +94,16 @@ def test_an_experiment_runs_resumes_and_repeats(hearts: Path, tmp_path: Path) ->
     assert "validation took" in " ".join(told.stdout.split())
     assert "differ in" not in told.stdout, "all strategies are trained alike"
     assert "lacks" not in told.stdout
+    sound = run([sys.executable, "-m", "app.cli", "bench", "verify", str(tmp_path / "a"), "--root", str(hearts)])
+    assert sound.returncode == 0, sound.stderr
+    assert "2 runs, 4 rounds and" in sound.stdout
+    others = list_phantoms(tmp_path / "hearts", config=PhantomConfig(6, 5, 40, 48, seed=3, fractions=(0.2, 0.4, 0.4)))
+    assert others.counts()["train"] != {"patients": 3, "volumes": 6}
+    amiss = run(
+        [sys.executable, "-m", "app.cli", "bench", "verify", str(tmp_path / "a"), "--root", str(tmp_path / "hearts")]
+    )
+    assert amiss.returncode == 1
+    assert "other splits" in amiss.stderr
     cells = describe_certainty(tmp_path / "a")
     assert [(cell.strategy, cell.budget, cell.seeds) for cell in cells] == [
         (strategy, budget, 1) for strategy in ("gcl", "random") for budget in (10, 20)

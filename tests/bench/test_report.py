@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from app.bench.certainty import describe_certainty, describe_differences, list_remarks
+from app.bench.check import find_faults
 from app.bench.plan import MANIFEST
-from app.bench.report import summarise_results
+from app.bench.report import RESULTS, summarise_results
 from app.bench.statistics import bootstrap_error, paired_interval
+from app.errors import ExperimentMissing
 from tests import oracles
 
 
@@ -109,3 +111,36 @@ def test_statistics_equal_their_loops(runs: list[list[float]]) -> None:
     assert ends[0] <= ends[1]
     if len(runs) == len(runs[0]) == 1:
         assert ends == pytest.approx((fmean(runs[0]), fmean(runs[0])))
+
+
+def test_a_folder_without_an_experiment_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    for tell in (describe_certainty, summarise_results, find_faults):
+        with pytest.raises(ExperimentMissing, match="holds no experiment"):
+            tell(tmp_path)
+
+
+def test_what_is_amiss_in_an_experiment_is_found(tmp_path: Path) -> None:
+    """The whole one is checked in test_bench.py, on what a real experiment wrote."""
+
+    def picks(*slices: int) -> list[dict[str, Any]]:
+        return [{"patient": "p1", "volume": "v", "slice": each} for each in slices]
+
+    whole = {"2": {"slices": 2, "picks": picks(0, 1)}, "3": {"slices": 3, "picks": picks(2)}}
+    runs = {
+        "a": {"strategy": "gcl", "seed": 1, "rounds": whole},
+        "b": {"strategy": "gcl", "seed": 2, "rounds": whole | {"3": {"slices": 3, "picks": picks(1)}}},
+        "c": {"strategy": "random", "seed": 1, "rounds": {"2": whole["2"]}},
+    }
+    plan = {"budgets": [2.0, 3.0], "seeds": [1, 2]}
+    (tmp_path / MANIFEST).write_text(json.dumps({"plan": plan, "runs": runs}), encoding="utf-8")
+    row = "{},{},{},0,1\n"
+    rows = [row.format(*each) for each in (("gcl", 1, 2), ("gcl", 1, 3), ("gcl", 2, 2), ("gcl", 2, 3), ("gcl", 2, 3))]
+    (tmp_path / RESULTS).write_text("strategy,seed,budget_percent,member,class_value\n" + "".join(rows))
+    assert find_faults(tmp_path) == [
+        "Not every strategy was run with every seed of the plan.",
+        "random, seed 1, lacks 3 %.",
+        "gcl, seed 2, picked a slice a second time at 3 %.",
+        "gcl, seed 2, has 2 picks at 3 %, and the budget is 3.",
+        "results.csv has a row twice.",
+        "results.csv and the manifest name other rounds: 1 are in one alone.",
+    ]
