@@ -16,6 +16,7 @@ from worker.learning.query.random import pick_without_model
 from worker.learning.query.uncertainty import pick_highest
 from worker.learning.seeding import seeded_initialisation, torch_generator
 from worker.learning.shapes import Progress, as_unit_floats
+from worker.learning.transfer import send
 
 EPOCHS = 50
 BATCH = 128  # slices of each kind
@@ -143,7 +144,7 @@ def _draw_batch(
 ) -> tuple[Tensor, int]:
     """Up to `batch` random slices of each kind, the annotated ones first, and how many those are."""
     drawn = [kind[torch.randperm(len(kind), generator=generator)[:batch]] for kind in kinds]
-    return images[torch.cat(drawn).to(images.device)], len(drawn[0])
+    return images[send(torch.cat(drawn), images.device)], len(drawn[0])
 
 
 def _add_kinds(each: Tensor, annotated: int) -> Tensor:
