@@ -81,10 +81,12 @@ def bench_report(target: Annotated[Path, typer.Argument(help="Folder of an exper
 
     cells = describe_certainty(target)
     draw_curve(target)
-    table = Table("strategy", "%", "seeds", "mean Dice", "SD over seeds", "± (2 SE over test patients)")
+    table = Table(
+        "strategy", "%", "seeds", "mean Dice", "SD over seeds", "± (2 SE over test patients)", "last checkpoint"
+    )
     for cell in cells:
-        spread, error = ("" if each is None else f"{each:.3f}" for each in (cell.spread, cell.error))
-        table.add_row(cell.strategy, f"{cell.budget:g}", str(cell.seeds), f"{cell.mean:.3f}", spread, error)
+        others = ("" if each is None else f"{each:.3f}" for each in (cell.spread, cell.error, cell.last))
+        table.add_row(cell.strategy, f"{cell.budget:g}", str(cell.seeds), f"{cell.mean:.3f}", *others)
     if table.row_count:
         out.print(table)
     table = Table("strategy", "against", "seeds", "paired difference", "95 % interval (runs, then patients)")

@@ -29,6 +29,7 @@ class Cell:
     mean: float
     spread: float | None  # standard deviation over the seeds, None of one
     error: float | None  # 2 SE over the test patients, None where runs were judged on different ones
+    last: float | None  # mean Dice by the last checkpoints, which need no validation patients
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Difference:
 def describe_certainty(out: Path) -> list[Cell]:
     """Every cell of the experiment in `out` that has a Dice, an unfinished one included: its `seeds` tell."""
     cells = []
-    for strategy, runs in _read_runs(read_manifest(out)).items():
+    manifest = read_manifest(out)
+    for strategy, runs in _read_runs(manifest).items():
         for budget in sorted({each for by_budget in runs.values() for each in by_budget}):
             judged = [by_budget[budget] for by_budget in runs.values() if by_budget.get(budget)]
             if not judged:
@@ -61,6 +63,7 @@ def describe_certainty(out: Path) -> list[Cell]:
                     fmean(means),
                     stdev(means) if len(means) > 1 else None,
                     bootstrap_error([list(each.values()) for each in judged]) if alike else None,
+                    _mean_of_last(manifest, strategy, budget),
                 )
             )
     return cells
@@ -85,6 +88,17 @@ def list_remarks(out: Path) -> list[str]:
     """Sentences about what is missing or unequal in the experiment, and about what its validation cost."""
     manifest = read_manifest(out)
     return [*_missing(manifest), *_unequal(manifest), *_validation_cost(manifest)]
+
+
+def _mean_of_last(manifest: Mapping[str, Any], strategy: str, budget: float) -> float | None:
+    rounds = [
+        round_["summary"].get("dice_last_checkpoint")
+        for run in manifest["runs"].values()
+        for percent, round_ in run["rounds"].items()
+        if run["strategy"] == strategy and float(percent) == budget
+    ]
+    known = [dice for dice in rounds if dice is not None]
+    return fmean(known) if known else None
 
 
 def _read_runs(manifest: Mapping[str, Any]) -> dict[str, Runs]:

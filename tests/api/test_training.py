@@ -10,13 +10,21 @@ import pytest
 import torch
 from sqlalchemy import select
 
-from app.db.models import Job, Model, Project
-from app.names import JobKind, Queue
+from app.db.models import Job, Model, Project, Round
+from app.names import JobKind, ModelKind, Queue, Split
 from app.outbox import SilentBell
 from app.storage.stores import LocalStore
 from tests.api.conftest import Service, on_sqlite
+from worker.checkpoints import save_weights
+from worker.learning.configs import SegmentationConfig
+from worker.learning.metrics import mean_dice, score_volume
+from worker.learning.nets.unet import build_network
+from worker.learning.predict import predict_volume
+from worker.learning.seeding import seeded_initialisation
+from worker.references import iterate_references, list_references
 from worker.runner import Record, Task, Work, Workplace, run_next_job
 from worker.tasks import find_task
+from worker.tasks.train_segmentation import LAST_WEIGHTS
 
 Make = Callable[..., Any]
 STEPS = {"segmentation": {"iterations_min": 24, "iterations_max": 24}}
@@ -124,3 +132,42 @@ def test_out_of_memory_is_tried_once_more_with_half_the_batch(
     assert training_job(service).state == "succeeded"
     with service.database.reading() as session:
         assert session.scalars(select(Model)).one().config["batch_size"] == 1
+
+
+@on_sqlite
+def test_a_round_says_what_it_would_have_without_validation_patients(service: Service, make_project: Make) -> None:
+    steps = {"iterations_min": 6, "iterations_max": 6, "validate_every": 1}
+    make_project(protocol={"members": 3, "segmentation": steps})
+    begin_training(service, "hearts")
+    run_one(service, find_task)
+    blobs = LocalStore(service.knobs.blob_folder)
+    with service.database.writing() as session:
+        members = session.scalars(
+            select(Model).where(Model.kind == ModelKind.SEGMENTATION).order_by(Model.member)
+        ).all()
+        assert [LAST_WEIGHTS in each.manifest for each in members] == [
+            each.metrics["best_step"] < 6 for each in members
+        ]
+        # Weights of nobody in the place of the first member's last ones: what is said must come from them.
+        config = SegmentationConfig(**members[0].config)
+        with seeded_initialisation(7, "nobody"):
+            nobody = build_network(None, config)
+        members[0].manifest = members[0].manifest | {LAST_WEIGHTS: save_weights(blobs, nobody.state_dict())}
+        for each in members[1:]:
+            each.manifest = {name: value for name, value in each.manifest.items() if name != LAST_WEIGHTS}
+        session.commit()
+    run_one(service, find_task)
+    with service.database.reading() as session:
+        round_ = session.scalars(select(Round).where(Round.number == 1)).one()
+        summary = round_.summary
+        project = session.get_one(Project, round_.project_id)
+    judged = list_references(service.database, project, Split.TEST)
+    dice = []
+    for _, volume in iterate_references(service.database, blobs, judged, config.image_size, config.resize, 1):
+        native = volume.reference.shape[1], volume.reference.shape[2]
+        labels = predict_volume([nobody], volume.images, native, config, torch.device("cpu"))
+        scores = score_volume(labels, volume.reference, list(range(1, config.classes)), volume.spacing)
+        dice.append([score.dice for score in scores])
+    others = [summary["dice_by_member"][member] for member in ("1", "2")]
+    assert summary["dice_last_checkpoint"] == pytest.approx((mean_dice(dice) + sum(others)) / 3, abs=1e-6)
+    assert summary["dice_last_checkpoint"] != pytest.approx(summary["dice"], abs=1e-4)

@@ -109,6 +109,7 @@ def test_an_experiment_runs_resumes_and_repeats(hearts: Path, tmp_path: Path) ->
         (strategy, budget, 1) for strategy in ("gcl", "random") for budget in (10, 20)
     ]
     assert all(0 <= cell.mean <= 1 and cell.error is not None and cell.error >= 0 for cell in cells)
+    assert all(cell.last is not None and 0 <= cell.last <= 1 for cell in cells)
     (against,) = describe_differences(tmp_path / "a")
     assert (against.strategy, against.base, against.low <= against.mean <= against.high) == ("gcl", "random", True)
     manifest = read_manifest(tmp_path / "a")

@@ -26,8 +26,10 @@ from worker.learning.nets.unet import build_network
 from worker.learning.predict import predict_probabilities
 from worker.learning.resize import labels_in_native
 from worker.learning.shapes import ReferenceVolume
+from worker.learning.train import validate_network
 from worker.references import iterate_references, list_references
 from worker.runner import Record, Work
+from worker.tasks.train_segmentation import LAST_WEIGHTS
 
 LabelArray = npt.NDArray[np.uint8]
 
@@ -45,6 +47,8 @@ def run(work: Work) -> Record:
     device = choose_device(work.settings)
     built = (build_network(load_weights(work.blobs, model.weights_key), config) for model in members)
     networks = make_ready(built, config.precision, device)
+    last = _read_last(work, members, config, device)
+    last_dice: dict[int, list[float]] = {member: [] for member in last}
     classes = [value for value in projects.class_values(project) if value != 0]
     metrics: list[Metric] = []
     judged = list_references(work.database, project, Split.TEST)
@@ -54,13 +58,37 @@ def run(work: Work) -> Record:
         again = work.tell(done, len(judged), f"scoring {volume.patient.code} {volume.name}")
         for member, prediction in _predict(networks, reference, config, device, again).items():
             metrics += _score(round_, volume, reference, member, prediction, classes)
+        for member, network in last.items():
+            truth = [torch.from_numpy(reference.reference).to(device)]
+            if (dice := validate_network(network, reference.images, truth, config, device)) is not None:
+                last_dice[member].append(dice)
     summary = summarise(metrics, members, {volume.id: volume.patient.code for volume in judged})
+    summary["dice_last_checkpoint"] = _mean_of_last(summary["dice_by_member"], last_dice)
 
     def record(session: Session) -> dict[str, Any]:
         opened = rounds.record_evaluation(session, session.get_one(Round, round_.id), metrics, summary)
         return {**summary, "next_round": None if opened is None else opened.number}
 
     return record
+
+
+def _read_last(
+    work: Work, members: Sequence[Model], config: SegmentationConfig, device: torch.device
+) -> dict[int, torch.nn.Module]:
+    """Member -> its network as the last step left it, of those that validation gave earlier weights."""
+    kept = {model.member: model.manifest[LAST_WEIGHTS] for model in members if LAST_WEIGHTS in model.manifest}
+    built = [build_network(load_weights(work.blobs, key), config) for key in kept.values()]
+    return dict(zip(kept, make_ready(built, config.precision, device), strict=True))
+
+
+def _mean_of_last(by_member: Mapping[str, float | None], last: Mapping[int, Sequence[float]]) -> float | None:
+    """The Dice that the round would have without validation patients, whose complete masks no budget counts.
+
+    A member whose last weights are those that were kept has the same Dice in both.
+    """
+    found = [fmean(last[int(member)]) if last.get(int(member)) else dice for member, dice in by_member.items()]
+    known = [dice for dice in found if dice is not None]
+    return fmean(known) if known else None
 
 
 def summarise(

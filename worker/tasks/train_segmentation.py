@@ -29,6 +29,9 @@ from worker.references import iterate_references, list_references
 from worker.resumption import JobCheckpoints
 from worker.runner import Progress, Record, Work
 
+LAST_WEIGHTS = "last_weights_key"
+"""In a member's manifest: the weights after the last step, where others were the best on the validation patients."""
+
 _WITH_TWO_DECODERS = {"unet": "dmpls", "resnet50-unet": "resnet50-dmpls"}
 
 
@@ -48,6 +51,8 @@ def run(work: Work) -> Record:
         trained = {model.member for model in rounds.list_members(session, round_)}
     work.progress(0, 0, "reading slices")
     judged = list_references(work.database, project, Split.VALIDATION)
+    # Only an experiment has masks of test patients, and only there does anybody ask what validation was worth.
+    in_experiment = bool(list_references(work.database, project, Split.TEST))
     seen_as = (config.image_size, config.resize, config.channels)
     validation = _read_validation(work, judged, *seen_as)
     training = load_labelled_slices(work.database, work.blobs, annotated, volumes, *seen_as, work.progress)
@@ -74,6 +79,8 @@ def run(work: Work) -> Record:
             raise Unavailable(f"the network cannot start from {config.start}: {error}") from error
         model = _member(project, round_, member, seed, fitted, annotated, save_weights(work.blobs, fitted.state))
         model.manifest |= describe_device(device)
+        if in_experiment and fitted.best_step < config.iterations:
+            model.manifest[LAST_WEIGHTS] = save_weights(work.blobs, fitted.last_state)
         work.keep(partial(_add, model))
 
     def record(session: Session) -> dict[str, Any]:
