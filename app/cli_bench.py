@@ -80,7 +80,8 @@ def bench_report(target: Annotated[Path, typer.Argument(help="Folder of an exper
     from app.bench.report import CURVE, draw_curve
 
     cells = describe_certainty(target)
-    draw_curve(target)
+    if cells:  # else no round has closed yet, and there is nothing to draw
+        draw_curve(target)
     table = Table(
         "strategy", "%", "seeds", "mean Dice", "SD over seeds", "± (2 SE over test patients)", "last checkpoint"
     )
@@ -97,7 +98,7 @@ def bench_report(target: Annotated[Path, typer.Argument(help="Folder of an exper
         out.print(table)
     for remark in list_remarks(target):
         out.print(remark)
-    out.print(f"{target / CURVE} is written.")
+    out.print(f"{target / CURVE} is written." if cells else "No round has closed yet.")
 
 
 @bench.command("verify")

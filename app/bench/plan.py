@@ -77,7 +77,7 @@ def open_manifest(out: Path, plan: BenchPlan, listing: DatasetListing) -> dict[s
     wanted = json.loads(json.dumps(asdict(plan)))
     splits = listing.counts() | {"sha256": split_checksum(listing)}
     if path.exists():
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_manifest(out)
         for name, value in wanted.items():
             if manifest["plan"].get(name, _LATER_FIELDS.get(name)) != value:
                 raise ResumeMismatch(str(out), name)
@@ -100,10 +100,10 @@ def open_manifest(out: Path, plan: BenchPlan, listing: DatasetListing) -> dict[s
 
 
 def read_manifest(out: Path) -> dict[str, Any]:
-    """The manifest of an experiment's folder; raises `ExperimentMissing` where there is none."""
+    """The manifest of an experiment's folder; raises `ExperimentMissing` where there is none that can be read."""
     try:
         manifest: dict[str, Any] = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (OSError, ValueError) as error:
         raise ExperimentMissing(str(out)) from error
     return manifest
 

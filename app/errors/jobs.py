@@ -126,7 +126,7 @@ class ExperimentMissing(NotFound):
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        super().__init__(f"{folder} holds no experiment: there is no manifest.json in it.")
+        super().__init__(f"{folder} holds no experiment: there is no manifest.json in it that can be read.")
 
 
 class ResumeMismatch(Conflict):

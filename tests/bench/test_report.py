@@ -114,9 +114,12 @@ def test_statistics_equal_their_loops(runs: list[list[float]]) -> None:
 
 
 def test_a_folder_without_an_experiment_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    for tell in (describe_certainty, summarise_results, find_faults):
-        with pytest.raises(ExperimentMissing, match="holds no experiment"):
-            tell(tmp_path)
+    for content in (None, b"", b'{"plan": ', b"\xff\xfe"):
+        if content is not None:
+            (tmp_path / MANIFEST).write_bytes(content)
+        for tell in (describe_certainty, summarise_results, find_faults):
+            with pytest.raises(ExperimentMissing, match="holds no experiment"):
+                tell(tmp_path)
 
 
 def test_what_is_amiss_in_an_experiment_is_found(tmp_path: Path) -> None:
